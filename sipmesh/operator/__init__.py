@@ -1,0 +1,1 @@
+"""What an administrator uses: the commands, checks and the trace."""

@@ -1,0 +1,1 @@
+"""REGISTER and the location service (RFC 3261 §10)."""

@@ -1,0 +1,220 @@
+"""The values of the header fields that a proxy and a registrar touch.
+
+Each parser takes one value (unfolded ``bytes``) and returns an immutable object. RFC 3261 §20 and §25.1.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+
+from .errors import SipSyntaxError
+from .uri import Params, Uri, format_params, parse_uri
+
+_VIA = re.compile(
+    rb"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9.!%*_+`'~-]+)[ \t]+"
+    rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?:[ \t]*:[ \t]*([0-9]{1,5}))?[ \t]*(;.*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_CSEQ = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9.!%*_+`'~-]+)")
+_NAME_ADDR = re.compile(r'(?P<display>"(?:[^"\\]|\\.)*"|[^<"]*?)\s*<(?P<uri>[^<>]*)>\s*(?P<params>.*)', re.DOTALL)
+_PARAM = re.compile(
+    r'\s*;\s*(?P<name>[^\s=;,"<>]+)(?:\s*=\s*(?P<value>"(?:[^"\\]|\\.)*"|[^\s;,"<>]+|\[[^\]]*\])?)?', re.DOTALL
+)
+
+MAGIC_COOKIE = b"z9hG4bK"
+"""RFC 3261 §8.1.1.7: a branch that begins so is unique across space and time."""
+
+
+def split_values(line: bytes) -> list[bytes]:
+    """Split at the commas that separate values: those outside quotes and angle brackets (RFC 3261 §7.3.1)."""
+    if b"," not in line:
+        return [line] if line else []
+    if b'"' not in line and b"<" not in line:
+        return [v for v in (part.strip() for part in line.split(b",")) if v]
+    values, start, quoted, bracket, at = [], 0, False, False, 0
+    while at < len(line):
+        c = line[at : at + 1]
+        if quoted:
+            if c == b"\\":
+                at += 1
+            elif c == b'"':
+                quoted = False
+        elif c == b'"':
+            quoted = True
+        elif c == b"<":
+            bracket = True
+        elif c == b">":
+            bracket = False
+        elif c == b"," and not bracket:
+            values.append(line[start:at].strip())
+            start = at + 1
+        at += 1
+    values.append(line[start:].strip())
+    return [v for v in values if v]
+
+
+def parse_header_params(text: str) -> Params:
+    """``;tag=x;q="0.5"``: names in lower case, values as written, quotes kept.
+
+    :raises SipSyntaxError: if something else stands there.
+    """
+    pairs: list[tuple[str, str | None]] = []
+    at = 0
+    while at < len(text):
+        m = _PARAM.match(text, at)
+        if m is None:
+            if not text[at:].strip():
+                break
+            raise SipSyntaxError(f"malformed header parameter: {text[at : at + 40]!r}")
+        pairs.append((m["name"].lower(), m["value"]))
+        at = m.end()
+    return tuple(pairs)
+
+
+def _param(params: Params, name: str) -> str | None:
+    for known, value in params:
+        if known == name:
+            return value or ""
+    return None
+
+
+@frozen
+class Via:
+    """One Via value (RFC 3261 §20.42, RFC 3581, RFC 5923 §9 for ``alias``).
+
+    :ivar transport: in upper case: ``"TLS"``.
+    :ivar host: the sent-by host in lower case, IPv6 in brackets.
+    :ivar port: the sent-by port; None where none is written.
+    :ivar branch: ``b""`` where there is none.
+    :ivar params: all parameters, raw, from the first ``;`` on.
+    """
+
+    transport: str
+    host: bytes
+    port: int | None
+    branch: bytes
+    params: bytes = b""
+
+    def param(self, name: bytes) -> bytes | None:
+        """A parameter's value; ``b""`` if it stands there without one, None if it is absent."""
+        for part in self.params.split(b";"):
+            known, _, value = part.partition(b"=")
+            if known.strip().lower() == name:
+                return value.strip()
+        return None
+
+
+def parse_via(value: bytes) -> Via:
+    """Parse the first value of a Via field: others may follow it after a comma.
+
+    :raises SipSyntaxError: if it is malformed.
+    """
+    if b"," in value:
+        value = split_values(value)[0]
+    m = _VIA.fullmatch(value)
+    if m is None:
+        raise SipSyntaxError(f"malformed Via: {value[:80].decode('utf-8', 'replace')}")
+    transport, host, port, params = m.groups(b"")
+    number = int(port) if port else None
+    if number is not None and not 0 < number < 65536:
+        raise SipSyntaxError("the port in Via is not between 1 and 65535")
+    branch = b""
+    at = params.find(b"branch=")
+    if at > 0 and params[at - 1 : at] == b";":
+        end = params.find(b";", at)
+        branch = params[at + 7 : end if end > 0 else None].strip()
+    elif params:
+        branch = Via("", b"", None, b"", params).param(b"branch") or b""
+    return Via(transport.decode("ascii").upper(), host.lower(), number, branch, params)
+
+
+@frozen
+class CSeq:
+    """:ivar number: 0 to 2**31-1 (RFC 3261 §8.1.1.5)."""
+
+    number: int
+    method: bytes
+
+
+def parse_cseq(value: bytes) -> CSeq:
+    """:raises SipSyntaxError: if it is malformed."""
+    m = _CSEQ.fullmatch(value)
+    if m is None or int(m[1]) >= 2**31:
+        raise SipSyntaxError(f"malformed CSeq: {value[:80].decode('utf-8', 'replace')}")
+    return CSeq(int(m[1]), m[2])
+
+
+@frozen
+class Address:
+    """A name-addr or addr-spec with header parameters: From, To, Contact, Route, P-Asserted-Identity.
+
+    :ivar display: the display name, unquoted; ``""`` where there is none.
+    :ivar params: the header's parameters (not the URI's), values as written.
+    """
+
+    uri: Uri
+    display: str = ""
+    params: Params = ()
+
+    def param(self, name: str) -> str | None:
+        """A header parameter; ``""`` if it stands there without a value, None if it is absent."""
+        return _param(self.params, name)
+
+    @property
+    def tag(self) -> str | None:
+        """The tag of a From or To."""
+        return _param(self.params, "tag")
+
+    def __str__(self) -> str:
+        display = ""
+        if self.display:
+            display = '"' + self.display.replace("\\", "\\\\").replace('"', '\\"') + '" '
+        return f"{display}<{self.uri}>{format_params(self.params)}"
+
+    def __bytes__(self) -> bytes:
+        return str(self).encode("utf-8", "surrogateescape")
+
+
+def parse_address(value: bytes) -> Address:
+    """Parse one name-addr or addr-spec.
+
+    Without angle brackets, all that follows a semicolon belongs to the header, not to the URI (RFC 3261 §20.10).
+
+    :raises SipSyntaxError: if it is malformed.
+    """
+    text = value.decode("utf-8", "surrogateescape").strip()
+    if "<" in text:
+        m = _NAME_ADDR.fullmatch(text)
+        if m is None:
+            raise SipSyntaxError(f"malformed address: {text[:80]!r}")
+        display = m["display"].strip()
+        if display.startswith('"'):
+            display = re.sub(r"\\(.)", r"\1", display[1:-1], flags=re.DOTALL)
+        return Address(parse_uri(m["uri"].strip()), display, parse_header_params(m["params"]))
+    uri, semicolon, params = text.partition(";")
+    return Address(parse_uri(uri.strip()), "", parse_header_params(semicolon + params))
+
+
+def parse_qvalue(text: str | None) -> float:
+    """The ``q`` of a Contact, 0 to 1 with at most three decimals; 1.0 where none is given (RFC 3261 §20.10).
+
+    :raises SipSyntaxError: if it is none.
+    """
+    if text is None:
+        return 1.0
+    if re.fullmatch(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", text) is None:
+        raise SipSyntaxError(f"malformed q value: {text[:20]!r}")
+    return float(text)
+
+
+def parse_delta_seconds(value: bytes | str) -> int:
+    """A whole number of seconds, at most 2**32-1 (RFC 3261 §20.19).
+
+    :raises SipSyntaxError: if it is none.
+    """
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    if re.fullmatch(r"[0-9]{1,10}", text) is None or int(text) >= 2**32:
+        raise SipSyntaxError(f"not a number of seconds: {text[:20]!r}")
+    return int(text)

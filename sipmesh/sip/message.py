@@ -1,0 +1,306 @@
+"""A SIP message: the bytes that it arrived as, and an index of where its header fields are.
+
+RFC 3261 §7. Nothing is parsed beyond the start line and the places of the fields until somebody asks, and
+what was parsed is kept. Bytes are never normalized: what SipMesh forwards is what it got, save what
+:mod:`sipmesh.sip.splice` replaced.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .errors import SipSyntaxError
+from .headers import Address, CSeq, Via, parse_address, parse_cseq, parse_via, split_values
+from .names import CALL_ID, CONTENT_LENGTH, CSEQ, FROM, MAX_FORWARDS, TO, VIA, canonical
+from .uri import Uri, parse_uri
+
+_TOKEN = rb"[A-Za-z0-9.!%*_+`'~-]+"
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^ \r\n]+) SIP/([0-9]+\.[0-9]+)", re.IGNORECASE)
+_STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9]) ?([^\r\n]*)", re.IGNORECASE)
+_FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
+
+Field = tuple[bytes, int, int, int]
+"""A header field: canonical name (``b""``: malformed); offsets of its line, of what follows the colon, of its end."""
+
+
+class Message:
+    """What requests and responses share.
+
+    :ivar raw: the whole message.
+    :ivar fields: each header field, in order.
+    :ivar body_start: the offset of the body in ``raw``.
+    """
+
+    __slots__ = ("_call_id", "_cseq", "_first", "_from", "_to", "_via", "body_start", "fields", "raw")
+
+    raw: bytes
+    fields: list[Field]
+    body_start: int
+
+    def __init__(self, raw: bytes, fields: list[Field], body_start: int) -> None:
+        self.raw = raw
+        self.fields = fields
+        self.body_start = body_start
+        first: dict[bytes, int] = {}
+        for number, one in enumerate(fields):
+            if one[0] not in first:
+                first[one[0]] = number
+        self._first = first
+        self._via: Via | None = None
+        self._cseq: CSeq | None = None
+        self._from: Address | None = None
+        self._to: Address | None = None
+        self._call_id: bytes | None = None
+
+    # Fields, by name ------------------------------------------------------------------------------------
+
+    def has(self, name: bytes) -> bool:
+        """Whether a field of this canonical name is there."""
+        return name in self._first
+
+    def first(self, name: bytes) -> bytes | None:
+        """The value of the first field of this canonical name, unfolded; None if there is none."""
+        number = self._first.get(name)
+        if number is None:
+            return None
+        _, _, start, end = self.fields[number]
+        return self._unfolded(start, end)
+
+    def all(self, name: bytes) -> list[bytes]:
+        """The values of all fields of this canonical name, one for each field, unfolded."""
+        if name not in self._first:
+            return []
+        return [self._unfolded(start, end) for known, _, start, end in self.fields if known == name]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """All values of a field that may hold several, whether on one line or on many (RFC 3261 §7.3.1)."""
+        if name not in self._first:
+            return []
+        return [value for line in self.all(name) for value in split_values(line)]
+
+    def header(self, name: str) -> str | None:
+        """The first value of any header field, by any spelling of its name: for policies."""
+        value = self.first(canonical(name.encode("ascii", "replace")) or b"")
+        return None if value is None else value.decode("utf-8", "surrogateescape")
+
+    def tokens(self, name: bytes) -> frozenset[str]:
+        """The values of a field of option tags (Require, Supported, ...), in lower case."""
+        return frozenset(v.decode("ascii", "replace").lower() for v in self.values(name))
+
+    def _unfolded(self, start: int, end: int) -> bytes:
+        value = self.raw[start:end].strip(b" \t\r\n")
+        return _FOLD.sub(b" ", value) if b"\n" in value else value
+
+    # Fields that nearly every step needs, parsed once ---------------------------------------------------
+
+    @property
+    def via(self) -> Via:
+        """The topmost Via.
+
+        :raises SipSyntaxError: if there is none, or it is malformed.
+        """
+        via = self._via
+        if via is None:
+            via = self._via = parse_via(self._needed(VIA))
+        return via
+
+    @property
+    def cseq(self) -> CSeq:
+        """:raises SipSyntaxError: if it is missing or malformed."""
+        cseq = self._cseq
+        if cseq is None:
+            cseq = self._cseq = parse_cseq(self._needed(CSEQ))
+        return cseq
+
+    @property
+    def from_(self) -> Address:
+        """:raises SipSyntaxError: if it is missing or malformed."""
+        address = self._from
+        if address is None:
+            address = self._from = parse_address(self._needed(FROM))
+        return address
+
+    @property
+    def to(self) -> Address:
+        """:raises SipSyntaxError: if it is missing or malformed."""
+        address = self._to
+        if address is None:
+            address = self._to = parse_address(self._needed(TO))
+        return address
+
+    @property
+    def call_id(self) -> bytes:
+        """:raises SipSyntaxError: if it is missing."""
+        call_id = self._call_id
+        if call_id is None:
+            call_id = self._call_id = self._needed(CALL_ID)
+        return call_id
+
+    @property
+    def body(self) -> bytes:
+        """A copy of the body."""
+        return self.raw[self.body_start :]
+
+    def _needed(self, name: bytes) -> bytes:
+        value = self.first(name)
+        if not value:
+            raise SipSyntaxError(f"{name.decode().title()} header field missing or empty")
+        return value
+
+
+class Request(Message):
+    """A request.
+
+    :ivar method: as written; methods are case-sensitive (RFC 3261 §7.1).
+    :ivar uri_bytes: the Request-URI as written.
+    """
+
+    __slots__ = ("_uri", "method", "uri_bytes")
+
+    def __init__(self, raw: bytes, fields: list[Field], body_start: int, method: bytes, uri: bytes) -> None:
+        super().__init__(raw, fields, body_start)
+        self.method = method
+        self.uri_bytes = uri
+        self._uri: Uri | None = None
+
+    @property
+    def uri(self) -> Uri:
+        """The Request-URI.
+
+        :raises SipSyntaxError: if it is malformed.
+        """
+        uri = self._uri
+        if uri is None:
+            uri = self._uri = parse_uri(self.uri_bytes)
+        return uri
+
+    @property
+    def max_forwards(self) -> int | None:
+        """None where there is none.
+
+        :raises SipSyntaxError: if it is no number from 0 to 255 (RFC 3261 §20.22).
+        """
+        value = self.first(MAX_FORWARDS)
+        if value is None:
+            return None
+        if not value.isdigit() or len(value) > 3 or int(value) > 255:
+            raise SipSyntaxError("Max-Forwards is not a number from 0 to 255")
+        return int(value)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method.decode('ascii', 'replace')} {self.uri_bytes.decode('utf-8', 'replace')[:80]}>"
+
+
+class Response(Message):
+    """A response.
+
+    :ivar status: 100 to 699.
+    :ivar reason: the reason phrase.
+    """
+
+    __slots__ = ("reason", "status")
+
+    def __init__(self, raw: bytes, fields: list[Field], body_start: int, status: int, reason: bytes) -> None:
+        super().__init__(raw, fields, body_start)
+        self.status = status
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {self.reason.decode('utf-8', 'replace')[:80]}>"
+
+
+class MalformedRequest(SipSyntaxError):
+    """A request that is malformed somewhere, but of which enough could be read to answer it.
+
+    :ivar request: what could be read.
+    """
+
+    def __init__(self, reason: str, request: Request, status: int = 400) -> None:
+        super().__init__(reason, status)
+        self.request = request
+
+
+class Head:
+    """The head of a message whose body may not have arrived yet.
+
+    :ivar start_line: without its CRLF.
+    :ivar fields: the index of the header fields.
+    :ivar content_length: as stated; None where nothing is stated. Conflicting statements are ``trouble``.
+    :ivar trouble: what was wrong first; ``""`` if nothing was.
+    """
+
+    __slots__ = ("content_length", "fields", "start_line", "trouble")
+
+    def __init__(self, head: bytes) -> None:
+        """:param head: from the start line to the last header line, without the CRLF that ends that."""
+        self.content_length: int | None = None
+        self.trouble = ""
+        self.fields: list[Field] = []
+        lines = head.split(b"\r\n")
+        self.start_line = lines[0]
+        fields = self.fields
+        start = len(lines[0]) + 2
+        for line in lines[1:]:
+            end = start + len(line)
+            colon = line.find(b":")
+            if line[:1] in (b" ", b"\t"):
+                self._fold(end)
+            elif colon < 0 or (name := canonical(line[:colon])) is None:
+                self.trouble = self.trouble or f"not a header field: {line[:60].decode('utf-8', 'replace')}"
+                fields.append((b"", start, start, end))
+            else:
+                fields.append((name, start, start + colon + 1, end))
+            start = end + 2
+        self._find_length(head)
+
+    def _fold(self, end: int) -> None:
+        if self.fields:
+            name, line_start, value_start, _ = self.fields[-1]
+            self.fields[-1] = (name, line_start, value_start, end)
+        else:
+            self.trouble = self.trouble or "the first header line begins with white space"
+
+    def _find_length(self, head: bytes) -> None:
+        for name, _, start, end in self.fields:
+            if name == CONTENT_LENGTH:
+                value = head[start:end].strip()
+                if not value.isdigit() or len(value) > 10:
+                    self.trouble = self.trouble or "Content-Length is not a number"
+                elif self.content_length not in (None, int(value)):
+                    # Two readers that pick differently would cut the stream differently: smuggling.
+                    self.trouble = "conflicting Content-Length header fields"
+                else:
+                    self.content_length = int(value)
+
+    def message(self, raw: bytes, body_start: int) -> Request | Response:
+        """The message, now that all of it is there.
+
+        :param raw: the whole message; the head that this was made from is its beginning.
+        :raises MalformedRequest: if it is a request that can be answered, but is malformed.
+        :raises SipSyntaxError: if it is no SIP message, or a malformed response.
+        """
+        if m := _STATUS_LINE.fullmatch(self.start_line):
+            if self.trouble:
+                raise SipSyntaxError(self.trouble)
+            return Response(raw, self.fields, body_start, int(m[1]), m[2])
+        m = _REQUEST_LINE.fullmatch(self.start_line)
+        if m is None:
+            raise SipSyntaxError(f"neither request line nor status line: {self.start_line[:60]!r}")
+        request = Request(raw, self.fields, body_start, m[1], m[2])
+        if m[3] != b"2.0":
+            raise MalformedRequest("only SIP/2.0 is spoken here", request, 505)
+        if self.trouble:
+            raise MalformedRequest(self.trouble, request)
+        return request
+
+
+def parse_message(raw: bytes) -> Request | Response:
+    """Parse one whole message, as tests, tools and policies have it; a stream goes through :mod:`.framing`.
+
+    :raises MalformedRequest: if it is a request that can be answered, but is malformed.
+    :raises SipSyntaxError: if it is no SIP message.
+    """
+    end = raw.find(b"\r\n\r\n")
+    if end < 0:
+        raise SipSyntaxError("no empty line ends the header")
+    return Head(raw[:end]).message(raw, end + 4)

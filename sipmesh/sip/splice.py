@@ -1,0 +1,93 @@
+"""Change a message by replacing pieces of its bytes, and leave all else as it arrived.
+
+RFC 3261 §16.6 and §16.7 ask a proxy to touch a handful of fields; the rest, the body first of all, goes
+through untouched. Edits are collected by offset and applied in one join.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+
+from .message import Message
+from .headers import split_values
+
+_by_place = itemgetter(0)
+
+
+class Splice:
+    """A set of edits of one message. Edits must not overlap; insertions at one place keep their order."""
+
+    __slots__ = ("_edits", "_message")
+
+    def __init__(self, message: Message) -> None:
+        self._message = message
+        self._edits: list[tuple[int, int, bytes]] = []
+
+    def start_line(self, line: bytes) -> None:
+        """Replace the start line; ``line`` has no CRLF."""
+        fields = self._message.fields
+        end = fields[0][1] if fields else self._message.body_start - 2
+        self._edits.append((0, end, line + b"\r\n"))
+
+    def prepend(self, name: bytes, line: bytes) -> None:
+        """Insert a header line before the first field of this canonical name, else before the first field of all.
+
+        :param line: one or more whole header lines, without the last one's CRLF.
+        """
+        fields = self._message.fields
+        at = fields[0][1] if fields else self._message.body_start - 2
+        for known, start, _, _ in fields:
+            if known == name:
+                at = start
+                break
+        self._edits.append((at, at, line + b"\r\n"))
+
+    def append(self, line: bytes) -> None:
+        """Insert a header line after the last field."""
+        at = self._message.body_start - 2
+        self._edits.append((at, at, line + b"\r\n"))
+
+    def replace(self, name: bytes, line: bytes) -> None:
+        """Replace the first field of this canonical name by ``line``; where there is none, append it."""
+        for known, start, _, end in self._message.fields:
+            if known == name:
+                self._edits.append((start, end, line))
+                return
+        self.append(line)
+
+    def remove(self, name: bytes) -> None:
+        """Remove all fields of this canonical name."""
+        for known, start, _, end in self._message.fields:
+            if known == name:
+                self._edits.append((start, end + 2, b""))
+
+    def remove_first_value(self, name: bytes, count: int = 1) -> None:
+        """Remove the first ``count`` values of a field, whether on one line or on several."""
+        raw = self._message.raw
+        for known, start, value, end in self._message.fields:
+            if known != name:
+                continue
+            values = split_values(raw[value:end].strip()) if b"," in raw[value:end] else [b""]
+            if count < len(values):
+                rest = values[count:]
+                self._edits.append((value, end, b" " + b", ".join(rest)))
+                return
+            self._edits.append((start, end + 2, b""))
+            count -= len(values)
+            if not count:
+                return
+
+    def to_bytes(self) -> bytes:
+        """The message with all edits made."""
+        raw = self._message.raw
+        edits = self._edits
+        edits.sort(key=_by_place)
+        pieces: list[bytes] = []
+        at = 0
+        for start, end, new in edits:
+            if start > at:
+                pieces.append(raw[at:start])
+            pieces.append(new)
+            at = max(at, end)
+        pieces.append(raw[at:])
+        return b"".join(pieces)

@@ -1,0 +1,1 @@
+"""TLS listeners, flows, and the pool that reuses them."""
