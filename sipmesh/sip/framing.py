@@ -13,7 +13,7 @@ from enum import Enum
 from attrs import frozen
 
 from .errors import SipSyntaxError
-from .message import Head, MalformedRequest, Request, Response
+from .message import Head, MalformedRequest, MalformedResponse, Request, Response
 
 
 class KeepAlive(Enum):
@@ -41,7 +41,7 @@ class Limits:
     partial: float = 10.0
 
 
-_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 
 
 class StreamFramer:
@@ -54,7 +54,7 @@ class StreamFramer:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._buffer = b""
+        self._buffer: bytes | bytearray = b""
         self._scanned = 0
         self._head: Head | None = None
         self._head_end = 0
@@ -64,34 +64,53 @@ class StreamFramer:
         """Whether a message has begun that is not yet whole."""
         return bool(self._buffer)
 
-    def feed(self, data: bytes) -> Iterator[Request | Response | KeepAlive | MalformedRequest]:
+    def feed(self, data: bytes) -> Iterator[Request | Response | KeepAlive | MalformedRequest | MalformedResponse]:
         """Take what arrived and yield what it completes.
 
         A malformed request that left the stream in step is yielded as :class:`.MalformedRequest`, to be
-        answered.
+        answered; a malformed response as :class:`.MalformedResponse`, to be discarded (RFC 3261 §18.3): a
+        flow between servers carries more than the one call that sent it.
 
         :raises MalformedRequest: if the stream is out of step but this request can be answered first.
         :raises SipSyntaxError: if the stream is out of step, or a bound was passed.
         """
-        self._buffer = self._buffer + data if self._buffer else data
+        if not self._buffer:
+            self._buffer = data
+        else:
+            # To a bytearray, so that a message that comes byte by byte is not copied for each of them.
+            if isinstance(self._buffer, bytes):
+                self._buffer = bytearray(self._buffer)
+            self._buffer += data
         while self._buffer:
             if self._head is None:
-                if self._buffer[:2] == b"\r\n":
-                    yield from self._empty_lines()
+                if self._buffer[:1] == b"\r":
+                    empty = self._empty_lines()
+                    if empty is None:
+                        return
+                    yield empty
                     continue
-                if self._buffer == b"\r" or not self._find_head():
+                if not self._find_head():
                     return
             message = self._take()
             if message is None:
                 return
             yield message
 
-    def _empty_lines(self) -> Iterator[KeepAlive]:
+    def _empty_lines(self) -> KeepAlive | None:
+        """What the empty lines say that the buffer begins with; None if the next byte has to tell.
+
+        A ping whose two CRLFs come in one piece each is taken for two pongs: it could be those.
+        """
         m = _EMPTY_LINES.match(self._buffer)
         assert m is not None
+        end = m.end()
+        if self._buffer.endswith(b"\r") and len(self._buffer) == end + 1:
+            return None
+        if end == 0:
+            raise SipSyntaxError("CR without LF before a start line")
+        self._buffer = bytes(self._buffer[end:])
         # However many empty lines come at once, one answer does: amplification is not offered.
-        yield KeepAlive.PING if m.end() >= 4 else KeepAlive.PONG
-        self._buffer = self._buffer[m.end() :]
+        return KeepAlive.PING if end >= 4 else KeepAlive.PONG
 
     def _find_head(self) -> bool:
         buffer = self._buffer
@@ -107,40 +126,48 @@ class StreamFramer:
         # Counted before anything is built from it.
         if buffer.count(b"\r\n", 0, end) > limits.fields:
             raise SipSyntaxError(f"more than {limits.fields} header lines", 513)
-        self._head = Head(buffer[:end])
+        self._head = Head(bytes(buffer[:end]))
         self._head_end = end + 4
         return True
 
-    def _take(self) -> Request | Response | MalformedRequest | None:
+    def _take(self) -> Request | Response | MalformedRequest | MalformedResponse | None:
         head, limits = self._head, self._limits
         assert head is not None
-        length = head.content_length or 0
-        lost = head.trouble if "Content-Length" in head.trouble else ""
-        if head.content_length is None and not lost:
+        whole = self._head_end + (head.content_length or 0)
+        if head.lost:
+            raise self._lost(head, head.lost)
+        if head.content_length is None:
             # RFC 3261 §18.3: required on streams; without it the end of the body is anybody's guess.
-            lost = "Content-Length is required on a stream"
-        whole = self._head_end + length
-        status = 400
+            raise self._lost(head, "Content-Length is required on a stream")
         if whole > limits.message:
-            lost, status = f"message longer than {limits.message} bytes", 513
-        elif not lost and len(self._buffer) < whole:
+            raise self._lost(head, f"message longer than {limits.message} bytes", 513)
+        if len(self._buffer) < whole:
             return None
-        if lost:
-            self._raise_lost(head, lost, status)
-        raw = self._buffer[:whole] if len(self._buffer) > whole else self._buffer
-        self._buffer = self._buffer[whole:]
+        raw = bytes(self._buffer[:whole]) if len(self._buffer) > whole else bytes(self._buffer)
+        self._buffer = bytes(self._buffer[whole:])
         self._head, self._scanned = None, 0
-        for name, start, _, end in head.fields:
-            if end - start > limits.field:
-                head.trouble = head.trouble or f"{name.decode()} longer than {limits.field} bytes"
+        if self._head_end > limits.field:
+            self._bound_lines(head)
         try:
             return head.message(raw, self._head_end)
-        except MalformedRequest as bad:
+        except (MalformedRequest, MalformedResponse) as bad:
             return bad
 
-    def _raise_lost(self, head: Head, reason: str, status: int) -> None:
-        head.trouble = ""
-        message = head.message(self._buffer[: self._head_end], self._head_end)
-        if isinstance(message, Request):
-            raise MalformedRequest(reason, message, status)
-        raise SipSyntaxError(reason, status)
+    def _bound_lines(self, head: Head) -> None:
+        longest = self._limits.field
+        if len(head.start_line) > longest:
+            head.trouble = head.trouble or f"start line longer than {longest} bytes"
+        for name, start, _, end in head.fields:
+            if end - start > longest:
+                head.trouble = head.trouble or f"{name.decode()} longer than {longest} bytes"
+
+    def _lost(self, head: Head, reason: str, status: int = 400) -> SipSyntaxError:
+        """The error that ends the stream: with the request, if it is one that can be answered."""
+        head.trouble = reason
+        try:
+            head.message(bytes(self._buffer[: self._head_end]), self._head_end)
+        except MalformedRequest as bad:
+            return MalformedRequest(reason, bad.request, status)
+        except SipSyntaxError as bad:
+            return bad
+        raise AssertionError("a head with trouble made a message")

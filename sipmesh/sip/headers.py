@@ -12,16 +12,25 @@ from attrs import frozen
 from .errors import SipSyntaxError
 from .uri import Params, Uri, format_params, parse_uri
 
+# In each of these, where one repeat ends the next can't go on with what it took, or it is possessive (``++``):
+# no input makes a match backtrack more than linearly.
+_TOKEN = rb"[A-Za-z0-9.!%*_+`'~-]+"
+_VIA_VALUE = rb'(?:"(?:[^"\\]|\\.)*+"|[^\x00-\x20\x7f;,"]*+)'
 _VIA = re.compile(
-    rb"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*([A-Za-z0-9.!%*_+`'~-]+)[ \t]+"
-    rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?:[ \t]*:[ \t]*([0-9]{1,5}))?[ \t]*(;.*)?",
+    rb"SIP[ \t]*/[ \t]*2\.0[ \t]*/[ \t]*(" + _TOKEN + rb")[ \t]+"
+    rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)(?:[ \t]*:[ \t]*([0-9]{1,5}))?[ \t]*"
+    rb"((?:;[ \t]*" + _TOKEN + rb"[ \t]*(?:=[ \t]*" + _VIA_VALUE + rb"[ \t]*)?)*+)",
     re.IGNORECASE | re.DOTALL,
 )
-_CSEQ = re.compile(rb"([0-9]{1,10})[ \t]+([A-Za-z0-9.!%*_+`'~-]+)")
-_NAME_ADDR = re.compile(r'(?P<display>"(?:[^"\\]|\\.)*"|[^<"]*?)\s*<(?P<uri>[^<>]*)>\s*(?P<params>.*)', re.DOTALL)
+_VIA_PARAM = re.compile(rb";[ \t]*(" + _TOKEN + rb")[ \t]*(?:=[ \t]*(" + _VIA_VALUE + rb")[ \t]*)?", re.DOTALL)
+_CSEQ = re.compile(rb"([0-9]{1,10})[ \t]+(" + _TOKEN + rb")")
+# A display name without quotes is more than tokens in practice; but with a comma two readers see two addresses.
+_NAME_ADDR = re.compile(r'(?P<display>"(?:[^"\\]|\\.)*+"\s*|[^<",]*)<(?P<uri>[^<>]*)>(?P<params>.*)', re.DOTALL)
 _PARAM = re.compile(
-    r'\s*;\s*(?P<name>[^\s=;,"<>]+)(?:\s*=\s*(?P<value>"(?:[^"\\]|\\.)*"|[^\s;,"<>]+|\[[^\]]*\])?)?', re.DOTALL
+    r'\s*;\s*(?P<name>[^\s=;,"<>]+)(?:\s*=\s*(?P<value>"(?:[^"\\]|\\.)*+"|[^\s;,"<>]+)?)?\s*', re.DOTALL
 )
+_SEPARATOR = re.compile(rb'[",<>]')
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 MAGIC_COOKIE = b"z9hG4bK"
 """RFC 3261 §8.1.1.7: a branch that begins so is unique across space and time."""
@@ -33,24 +42,19 @@ def split_values(line: bytes) -> list[bytes]:
         return [line] if line else []
     if b'"' not in line and b"<" not in line:
         return [v for v in (part.strip() for part in line.split(b",")) if v]
-    values, start, quoted, bracket, at = [], 0, False, False, 0
-    while at < len(line):
-        c = line[at : at + 1]
-        if quoted:
-            if c == b"\\":
-                at += 1
-            elif c == b'"':
-                quoted = False
-        elif c == b'"':
-            quoted = True
-        elif c == b"<":
-            bracket = True
-        elif c == b">":
-            bracket = False
-        elif c == b"," and not bracket:
-            values.append(line[start:at].strip())
-            start = at + 1
-        at += 1
+    values, start, bracket, at = [], 0, False, 0
+    while m := _SEPARATOR.search(line, at):
+        at = m.end()
+        c = m[0]
+        if c == b'"':
+            quoted = _QUOTED.match(line, at - 1)
+            at = quoted.end() if quoted else len(line)
+        elif c == b",":
+            if not bracket:
+                values.append(line[start : at - 1].strip())
+                start = at
+        else:
+            bracket = c == b"<"
     values.append(line[start:].strip())
     return [v for v in values if v]
 
@@ -58,9 +62,9 @@ def split_values(line: bytes) -> list[bytes]:
 def parse_header_params(text: str) -> Params:
     """``;tag=x;q="0.5"``: names in lower case, values as written, quotes kept.
 
-    :raises SipSyntaxError: if something else stands there.
+    :raises SipSyntaxError: if something else stands there, or a name comes twice (RFC 3261 §7.3.1).
     """
-    pairs: list[tuple[str, str | None]] = []
+    pairs: dict[str, str | None] = {}
     at = 0
     while at < len(text):
         m = _PARAM.match(text, at)
@@ -68,9 +72,12 @@ def parse_header_params(text: str) -> Params:
             if not text[at:].strip():
                 break
             raise SipSyntaxError(f"malformed header parameter: {text[at : at + 40]!r}")
-        pairs.append((m["name"].lower(), m["value"]))
+        name = m["name"].lower()
+        if name in pairs:
+            raise SipSyntaxError(f"header parameter twice: {name[:40]}")
+        pairs[name] = m["value"]
         at = m.end()
-    return tuple(pairs)
+    return tuple(pairs.items())
 
 
 def _param(params: Params, name: str) -> str | None:
@@ -99,10 +106,9 @@ class Via:
 
     def param(self, name: bytes) -> bytes | None:
         """A parameter's value; ``b""`` if it stands there without one, None if it is absent."""
-        for part in self.params.split(b";"):
-            known, _, value = part.partition(b"=")
-            if known.strip().lower() == name:
-                return value.strip()
+        for m in _VIA_PARAM.finditer(self.params):
+            if m[1].lower() == name:
+                return m[2] or b""
         return None
 
 
@@ -121,10 +127,10 @@ def parse_via(value: bytes) -> Via:
     if number is not None and not 0 < number < 65536:
         raise SipSyntaxError("the port in Via is not between 1 and 65535")
     branch = b""
-    at = params.find(b"branch=")
-    if at > 0 and params[at - 1 : at] == b";":
-        end = params.find(b";", at)
-        branch = params[at + 7 : end if end > 0 else None].strip()
+    at = params.find(b";branch=")
+    if at >= 0 and b'"' not in params:
+        end = params.find(b";", at + 8)
+        branch = params[at + 8 : end if end > 0 else None].strip()
     elif params:
         branch = Via("", b"", None, b"", params).param(b"branch") or b""
     return Via(transport.decode("ascii").upper(), host.lower(), number, branch, params)
@@ -180,7 +186,8 @@ class Address:
 def parse_address(value: bytes) -> Address:
     """Parse one name-addr or addr-spec.
 
-    Without angle brackets, all that follows a semicolon belongs to the header, not to the URI (RFC 3261 §20.10).
+    Without angle brackets, all that follows a semicolon belongs to the header, not to the URI, and a question
+    mark may not stand in it (RFC 3261 §20.10).
 
     :raises SipSyntaxError: if it is malformed.
     """
@@ -188,12 +195,15 @@ def parse_address(value: bytes) -> Address:
     if "<" in text:
         m = _NAME_ADDR.fullmatch(text)
         if m is None:
-            raise SipSyntaxError(f"malformed address: {text[:80]!r}")
+            # Not with what was got: a password may stand in it.
+            raise SipSyntaxError("malformed address")
         display = m["display"].strip()
         if display.startswith('"'):
             display = re.sub(r"\\(.)", r"\1", display[1:-1], flags=re.DOTALL)
-        return Address(parse_uri(m["uri"].strip()), display, parse_header_params(m["params"]))
+        return Address(parse_uri(m["uri"]), display, parse_header_params(m["params"]))
     uri, semicolon, params = text.partition(";")
+    if "?" in uri:
+        raise SipSyntaxError("a URI with ? needs angle brackets")
     return Address(parse_uri(uri.strip()), "", parse_header_params(semicolon + params))
 
 

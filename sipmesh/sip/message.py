@@ -11,13 +11,25 @@ import re
 
 from .errors import SipSyntaxError
 from .headers import Address, CSeq, Via, parse_address, parse_cseq, parse_via, split_values
-from .names import CALL_ID, CONTENT_LENGTH, CSEQ, FROM, MAX_FORWARDS, TO, VIA, canonical
-from .uri import Uri, parse_uri
+from .names import CALL_ID, CONTENT_LENGTH, CSEQ, FROM, MAX_FORWARDS, SPELLINGS, TO, VIA, canonical
+from .uri import SipUri, Uri, parse_uri
 
-_TOKEN = rb"[A-Za-z0-9.!%*_+`'~-]+"
-_REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([^ \r\n]+) SIP/([0-9]+\.[0-9]+)", re.IGNORECASE)
-_STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9]) ?([^\r\n]*)", re.IGNORECASE)
-_FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
+_TOKEN = re.compile(rb"[A-Za-z0-9.!%*_+`'~-]+")
+_VERSION = re.compile(rb"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
+_REQUEST_LINE = re.compile(
+    rb"(" + _TOKEN.pattern + rb") ([^\x00-\x20\x7f]+) SIP/([0-9]+\.[0-9]+)", re.IGNORECASE
+)
+_STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE | re.DOTALL)
+# A NUL that is not the second half of a quoted pair, the one place where RFC 3261 §25.1 allows it.
+_BARE_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\x00")
+# What may stand in no header line that we write.
+_STRAY = re.compile(rb"\r(?!\n)|(?<!\r)\n|\x00")
+
+# Of these a second one makes it a matter of taste which one is meant (RFC 4475 §3.3.8).
+_ONCE = frozenset({FROM, TO, CALL_ID, CSEQ, MAX_FORWARDS})
+
+_DIGITS = 10
+"""Digits in the longest number that is read, leading zeros and all."""
 
 Field = tuple[bytes, int, int, int]
 """A header field: canonical name (``b""``: malformed); offsets of its line, of what follows the colon, of its end."""
@@ -31,7 +43,7 @@ class Message:
     :ivar body_start: the offset of the body in ``raw``.
     """
 
-    __slots__ = ("_call_id", "_cseq", "_first", "_from", "_to", "_via", "body_start", "fields", "raw")
+    __slots__ = ("_call_id", "_cseq", "_first", "_from", "_repeated", "_to", "_via", "body_start", "fields", "raw")
 
     raw: bytes
     fields: list[Field]
@@ -42,9 +54,13 @@ class Message:
         self.fields = fields
         self.body_start = body_start
         first: dict[bytes, int] = {}
+        self._repeated = b""
         for number, one in enumerate(fields):
-            if one[0] not in first:
-                first[one[0]] = number
+            name = one[0]
+            if name not in first:
+                first[name] = number
+            elif name in _ONCE:
+                self._repeated = name
         self._first = first
         self._via: Via | None = None
         self._cseq: CSeq | None = None
@@ -80,7 +96,8 @@ class Message:
 
     def header(self, name: str) -> str | None:
         """The first value of any header field, by any spelling of its name: for policies."""
-        value = self.first(canonical(name.encode("ascii", "replace")) or b"")
+        known = canonical(name.encode("ascii", "replace"))
+        value = None if known is None else self.first(known)
         return None if value is None else value.decode("utf-8", "surrogateescape")
 
     def tokens(self, name: bytes) -> frozenset[str]:
@@ -89,7 +106,7 @@ class Message:
 
     def _unfolded(self, start: int, end: int) -> bytes:
         value = self.raw[start:end].strip(b" \t\r\n")
-        return _FOLD.sub(b" ", value) if b"\n" in value else value
+        return b" ".join(part.strip(b" \t") for part in value.split(b"\r\n")) if b"\n" in value else value
 
     # Fields that nearly every step needs, parsed once ---------------------------------------------------
 
@@ -167,11 +184,14 @@ class Request(Message):
     def uri(self) -> Uri:
         """The Request-URI.
 
-        :raises SipSyntaxError: if it is malformed.
+        :raises SipSyntaxError: if it is malformed, or holds header fields (RFC 3261 §19.1.1, table 1).
         """
         uri = self._uri
         if uri is None:
-            uri = self._uri = parse_uri(self.uri_bytes)
+            uri = parse_uri(self.uri_bytes)
+            if isinstance(uri, SipUri) and uri.headers is not None:
+                raise SipSyntaxError("the Request-URI holds header fields")
+            self._uri = uri
         return uri
 
     @property
@@ -183,12 +203,14 @@ class Request(Message):
         value = self.first(MAX_FORWARDS)
         if value is None:
             return None
-        if not value.isdigit() or len(value) > 3 or int(value) > 255:
+        if not value.isdigit() or len(value) > _DIGITS or int(value) > 255:
             raise SipSyntaxError("Max-Forwards is not a number from 0 to 255")
         return int(value)
 
     def __repr__(self) -> str:
-        return f"<Request {self.method.decode('ascii', 'replace')} {self.uri_bytes.decode('utf-8', 'replace')[:80]}>"
+        # Without the part before the @: a password may stand there.
+        where = self.uri_bytes.rpartition(b"@")[2].decode("utf-8", "replace")
+        return f"<Request {self.method.decode('ascii', 'replace')} to {where[:80]}>"
 
 
 class Response(Message):
@@ -220,38 +242,55 @@ class MalformedRequest(SipSyntaxError):
         self.request = request
 
 
+class MalformedResponse(SipSyntaxError):
+    """A response that is malformed: to be discarded (RFC 3261 §18.3)."""
+
+
 class Head:
     """The head of a message whose body may not have arrived yet.
 
     :ivar start_line: without its CRLF.
     :ivar fields: the index of the header fields.
-    :ivar content_length: as stated; None where nothing is stated. Conflicting statements are ``trouble``.
+    :ivar content_length: as stated; None where nothing is stated.
     :ivar trouble: what was wrong first; ``""`` if nothing was.
+    :ivar lost: why it can't be known where the message ends, if it can't. That is ``trouble`` too.
     """
 
-    __slots__ = ("content_length", "fields", "start_line", "trouble")
+    __slots__ = ("content_length", "fields", "lost", "start_line", "trouble")
 
     def __init__(self, head: bytes) -> None:
         """:param head: from the start line to the last header line, without the CRLF that ends that."""
         self.content_length: int | None = None
         self.trouble = ""
+        self.lost = ""
         self.fields: list[Field] = []
         lines = head.split(b"\r\n")
+        ends = len(lines) - 1
+        if head.count(b"\n") != ends or head.count(b"\r") != ends:
+            # To another reader this may be a line's end, or the header's: smuggling.
+            self.lost = "CR or LF in the header that is no part of a CRLF"
+        elif b"\0" in head and _BARE_NUL.search(head):
+            self.trouble = "NUL in the header"
         self.start_line = lines[0]
         fields = self.fields
         start = len(lines[0]) + 2
         for line in lines[1:]:
             end = start + len(line)
             colon = line.find(b":")
-            if line[:1] in (b" ", b"\t"):
+            name = SPELLINGS.get(line[:colon]) if colon > 0 else None
+            if name is not None:
+                fields.append((name, start, start + colon + 1, end))
+            elif line[:1] in (b" ", b"\t"):
                 self._fold(end)
-            elif colon < 0 or (name := canonical(line[:colon])) is None:
+            elif colon > 0 and (name := canonical(line[:colon])) is not None:
+                fields.append((name, start, start + colon + 1, end))
+            else:
                 self.trouble = self.trouble or f"not a header field: {line[:60].decode('utf-8', 'replace')}"
                 fields.append((b"", start, start, end))
-            else:
-                fields.append((name, start, start + colon + 1, end))
             start = end + 2
         self._find_length(head)
+        if self.lost:
+            self.trouble = self.lost
 
     def _fold(self, end: int) -> None:
         if self.fields:
@@ -264,11 +303,11 @@ class Head:
         for name, _, start, end in self.fields:
             if name == CONTENT_LENGTH:
                 value = head[start:end].strip()
-                if not value.isdigit() or len(value) > 10:
-                    self.trouble = self.trouble or "Content-Length is not a number"
+                if not value.isdigit() or len(value) > _DIGITS:
+                    self.lost = self.lost or "Content-Length is not a number"
                 elif self.content_length not in (None, int(value)):
                     # Two readers that pick differently would cut the stream differently: smuggling.
-                    self.trouble = "conflicting Content-Length header fields"
+                    self.lost = self.lost or "conflicting Content-Length header fields"
                 else:
                     self.content_length = int(value)
 
@@ -277,30 +316,53 @@ class Head:
 
         :param raw: the whole message; the head that this was made from is its beginning.
         :raises MalformedRequest: if it is a request that can be answered, but is malformed.
-        :raises SipSyntaxError: if it is no SIP message, or a malformed response.
+        :raises MalformedResponse: if it is a malformed response.
+        :raises SipSyntaxError: if it is no SIP message.
         """
-        if m := _STATUS_LINE.fullmatch(self.start_line):
-            if self.trouble:
-                raise SipSyntaxError(self.trouble)
-            return Response(raw, self.fields, body_start, int(m[1]), m[2])
-        m = _REQUEST_LINE.fullmatch(self.start_line)
-        if m is None:
-            raise SipSyntaxError(f"neither request line nor status line: {self.start_line[:60]!r}")
-        request = Request(raw, self.fields, body_start, m[1], m[2])
-        if m[3] != b"2.0":
-            raise MalformedRequest("only SIP/2.0 is spoken here", request, 505)
         if self.trouble:
-            raise MalformedRequest(self.trouble, request)
-        return request
+            # Lines of it go into the answer; there as here each byte keeps its place.
+            raw = _STRAY.sub(b" ", raw[:body_start]) + raw[body_start:]
+        if m := _REQUEST_LINE.fullmatch(self.start_line):
+            request = Request(raw, self.fields, body_start, m[1], m[2])
+            if m[3] != b"2.0":
+                raise MalformedRequest("only SIP/2.0 is spoken here", request, 505)
+            if trouble := self.trouble or _twice(request):
+                raise MalformedRequest(trouble, request)
+            return request
+        if m := _STATUS_LINE.fullmatch(self.start_line):
+            response = Response(raw, self.fields, body_start, int(m[1]), m[2] or b"")
+            if trouble := self.trouble or _twice(response):
+                raise MalformedResponse(trouble)
+            return response
+        raise self._malformed_start(raw, body_start)
+
+    def _malformed_start(self, raw: bytes, body_start: int) -> SipSyntaxError:
+        """What a start line was that is none, as far as it can be told: for a 400, see RFC 4475 §3.1.2.8 to §3.1.2.10."""
+        words = self.start_line.split()
+        if words and _VERSION.fullmatch(words[0]):
+            return MalformedResponse("malformed status line")
+        if len(words) > 2 and _TOKEN.fullmatch(words[0]) and _VERSION.fullmatch(words[-1]):
+            request = Request(raw, self.fields, body_start, words[0], b" ".join(words[1:-1]))
+            return MalformedRequest("malformed request line", request)
+        return SipSyntaxError("neither request line nor status line")
+
+
+def _twice(message: Message) -> str:
+    """What is wrong with a message that has a field twice which it may have only once."""
+    repeated = message._repeated
+    return f"more than one {repeated.decode().title()} header field" if repeated else ""
 
 
 def parse_message(raw: bytes) -> Request | Response:
     """Parse one whole message, as tests, tools and policies have it; a stream goes through :mod:`.framing`.
 
     :raises MalformedRequest: if it is a request that can be answered, but is malformed.
-    :raises SipSyntaxError: if it is no SIP message.
+    :raises SipSyntaxError: if it is no SIP message, or a malformed response.
     """
     end = raw.find(b"\r\n\r\n")
     if end < 0:
         raise SipSyntaxError("no empty line ends the header")
-    return Head(raw[:end]).message(raw, end + 4)
+    head = Head(raw[:end])
+    if head.content_length is not None and head.content_length > len(raw) - end - 4:
+        head.trouble = head.trouble or "the body is shorter than Content-Length says"
+    return head.message(raw, end + 4)

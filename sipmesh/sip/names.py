@@ -63,9 +63,9 @@ _SPELT = (
     b"WWW-Authenticate Proxy-Authenticate P-Asserted-Identity P-Preferred-Identity Privacy User-Agent Server Allow "
     b"Accept Event Subscription-State Session-Expires Min-SE Date Subject Reason Warning Retry-After"
 ).split()
-_CANONICAL = {name: name.lower() for name in _SPELT}
-_CANONICAL |= {c: full for c, full in _COMPACT.items()} | {c.upper(): full for c, full in _COMPACT.items()}
-
+SPELLINGS = {name: name.lower() for name in _SPELT}
+SPELLINGS |= _COMPACT | {c.upper(): full for c, full in _COMPACT.items()}
+"""The canonical forms of the common spellings, for who can't afford to call :func:`canonical` for these."""
 
 _TOKEN = re.compile(rb"[A-Za-z0-9.!%*_+`'~-]+")
 
@@ -75,7 +75,7 @@ def canonical(name: bytes) -> bytes | None:
 
     White space between name and colon is allowed (RFC 3261 §7.3.1: ``Subject : lunch``).
     """
-    known = _CANONICAL.get(name)
+    known = SPELLINGS.get(name)
     if known is not None:
         return known
     lower = name.rstrip(b" \t").lower()

@@ -6,10 +6,12 @@ through untouched. Edits are collected by offset and applied in one join.
 
 from __future__ import annotations
 
+import re
 from operator import itemgetter
 
-from .message import Message
 from .headers import split_values
+from .message import Field, Message, Request
+from .names import VIA
 
 _by_place = itemgetter(0)
 
@@ -61,6 +63,11 @@ class Splice:
             if known == name:
                 self._edits.append((start, end + 2, b""))
 
+    def remove_field(self, number: int) -> None:
+        """Remove the field with this place in ``fields``."""
+        _, start, _, end = self._message.fields[number]
+        self._edits.append((start, end + 2, b""))
+
     def remove_first_value(self, name: bytes, count: int = 1) -> None:
         """Remove the first ``count`` values of a field, whether on one line or on several."""
         raw = self._message.raw
@@ -91,3 +98,44 @@ class Splice:
             at = max(at, end)
         pieces.append(raw[at:])
         return b"".join(pieces)
+
+
+def with_received(request: Request, address: str, port: int) -> Request:
+    """Note in a request's top Via where it really came from: ``received`` and ``rport``.
+
+    RFC 3261 §18.2.1, RFC 3581 §4. The request is returned as it is where there is nothing to note.
+
+    :param address: the source's IP address, IPv6 without brackets.
+    :raises SipSyntaxError: if there is no Via, or a malformed one.
+    """
+    via = request.via
+    rport = via.param(b"rport")
+    host = address.encode("ascii")
+    if rport is None and via.host.strip(b"[]") == host:
+        return request
+    number, (name, line, start, end) = next((n, f) for n, f in enumerate(request.fields) if f[0] == VIA)
+    value = request.raw[start:end]
+    first, comma, rest = value.partition(b",") if b"," in value and b'"' not in value else (value, b"", b"")
+    if rport == b"":
+        first = _RPORT.sub(b";rport=%d" % port, first, count=1)
+    if via.param(b"received") is None:
+        first = first.rstrip() + b";received=" + host
+    else:
+        # A client may not say of itself where it was received from.
+        first = _RECEIVED.sub(b";received=" + host, first, count=1)
+    return _with_value(request, number, (name, line, start, end), first + comma + rest)
+
+
+_RPORT = re.compile(rb";[ \t]*rport[ \t]*=?(?=[ \t]*(?:;|$))", re.IGNORECASE)
+_RECEIVED = re.compile(rb";[ \t]*received[ \t]*=[^;,]*", re.IGNORECASE)
+
+
+def _with_value(request: Request, number: int, field: Field, value: bytes) -> Request:
+    """The same request with the value of one field replaced: the index moves along, nothing is parsed again."""
+    name, line, start, end = field
+    by = len(value) - (end - start)
+    fields = request.fields[:number]
+    fields.append((name, line, start, end + by))
+    fields += [(n, a + by, b + by, c + by) for n, a, b, c in request.fields[number + 1 :]]
+    raw = request.raw[:start] + value + request.raw[end:]
+    return Request(raw, fields, request.body_start + by, request.method, request.uri_bytes)

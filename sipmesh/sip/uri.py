@@ -8,22 +8,35 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from ipaddress import AddressValueError, IPv6Address
 from urllib.parse import unquote_to_bytes
 
 from attrs import evolve, field, frozen
 
 from .errors import SipSyntaxError
 
+# What no part of a URI may hold. Bytes above 127 are let through: they are seen, though RFC 3261 has them escaped.
+_BAD = r"\x00-\x20\x7f<>\""
+_PARAMS = rf"(?P<params>(?:;[^;?={_BAD}]+(?:=[^;?{_BAD}]*)?)*)"
 _SIP = re.compile(
     r"(?P<scheme>sips?):"
-    r"(?:(?P<user>[^@:\s<>\"]+)(?::(?P<password>[^@\s<>\"]*))?@)?"
-    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9._-]+)"
+    rf"(?:(?P<user>[^@:{_BAD}]+)(?::(?P<password>[^@{_BAD}]*))?@)?"
+    r"(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?)"
     r"(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<params>(?:;[^;?\s<>\"]+)*)"
-    r"(?:\?(?P<headers>[^\s<>\"]*))?",
+    rf"{_PARAMS}(?:\?(?P<headers>[^{_BAD}]*))?",
     re.IGNORECASE | re.ASCII,
 )
-_TEL = re.compile(r"tel:(?P<number>\+?[0-9a-f*#().-]+)(?P<params>(?:;[^;\s<>\"]+)*)", re.IGNORECASE | re.ASCII)
+_TEL = re.compile(rf"tel:(?P<number>\+?[0-9a-f*#().-]+){_PARAMS}", re.IGNORECASE | re.ASCII)
+_OTHER = re.compile(rf"(?P<scheme>[a-z][a-z0-9+.-]*):[^{_BAD}]+", re.IGNORECASE | re.ASCII)
+_NOT_ESCAPE = re.compile(r"%(?![0-9a-f]{2})", re.IGNORECASE)
+_ESCAPE = re.compile(rb"%([0-9a-f]{2})", re.IGNORECASE)
+_UNRESERVED_NAME = re.compile(r"[a-z0-9_.!~*'()-]+", re.ASCII)
+
+# RFC 3261 §19.1.4 and §25.1: escaped, these are not the same as bare; and a bare % would begin an escape.
+_RESERVED = frozenset(b";/?:@&=+$,%")
+
+_CACHED = 256
+"""Characters in the longest URI whose parse is kept."""
 
 # RFC 3261 §19.1.4: a parameter in this set that only one URI has makes the two differ.
 _MUST_AGREE = frozenset({"user", "ttl", "method", "maddr", "transport"})
@@ -32,13 +45,28 @@ Params = tuple[tuple[str, str | None], ...]
 
 
 def parse_params(text: str) -> Params:
-    """``;a=b;c`` as pairs, names in lower case, in their order; a name without ``=`` has the value None."""
-    pairs: list[tuple[str, str | None]] = []
+    """``;a=b;c`` as pairs, names in lower case, in their order; a name without ``=`` has the value None.
+
+    :raises SipSyntaxError: if a name comes twice (RFC 3261 §19.1.1): two readers could pick differently.
+    """
+    pairs: dict[str, str | None] = {}
     for part in text.split(";"):
         if part:
             name, sep, value = part.partition("=")
-            pairs.append((name.strip().lower(), value.strip() if sep else None))
-    return tuple(pairs)
+            name = _plain_name(name.strip().lower())
+            if name in pairs:
+                raise SipSyntaxError("a URI parameter is there twice")
+            pairs[name] = value.strip() if sep else None
+    return tuple(pairs.items())
+
+
+def _plain_name(name: str) -> str:
+    """``%6c%72`` is ``lr`` (RFC 4475 §3.1.1.3), so that escapes hide no parameter from who looks for it."""
+    if "%" in name:
+        plain = unquote_to_bytes(name).decode("ascii", "replace").lower()
+        if _UNRESERVED_NAME.fullmatch(plain):
+            return plain
+    return name
 
 
 def format_params(params: Params) -> str:
@@ -46,8 +74,19 @@ def format_params(params: Params) -> str:
     return "".join(f";{n}" if v is None else f";{n}={v}" for n, v in params)
 
 
-def _unescaped(text: str | None) -> bytes | None:
-    return None if text is None else unquote_to_bytes(text.encode("utf-8", "surrogateescape"))
+def _comparable(text: str | None) -> bytes | None:
+    """With each character escaped or bare as RFC 3261 §19.1.4 sees no difference."""
+    return None if text is None else _ESCAPE.sub(_bare, text.encode("utf-8", "surrogateescape"))
+
+
+def _bare(escape: re.Match[bytes]) -> bytes:
+    code = int(escape[1], 16)
+    return escape[0].upper() if code in _RESERVED else bytes((code,))
+
+
+def _comparable_host(host: str) -> str:
+    """RFC 5954 §4.2: IPv6 addresses are equal if their 128 bits are."""
+    return IPv6Address(host[1:-1]).exploded if host.startswith("[") else host
 
 
 def _without_trailing_dot(host: str) -> str:
@@ -86,7 +125,8 @@ class SipUri:
         """The address of record that this URI names: ``sip:user@host``, unescaped, without port or parameters.
 
         RFC 3261 §10.3 step 5: the canonical form that indexes bindings. ``sips`` and ``sip`` share it, as a
-        user has one set of bindings whichever way they are asked for.
+        user has one set of bindings whichever way they are asked for. It is a key, and not for the wire: what
+        was escaped in it, line ends too, stands there bare.
         """
         host = _without_trailing_dot(self.host)
         if self.user is None:
@@ -108,11 +148,13 @@ class SipUri:
         """Whether two URIs are equal as RFC 3261 §19.1.4 says (not what ``==`` says: that compares spelling)."""
         if not isinstance(other, SipUri):
             return False
-        if (self.scheme, self.host, self.port) != (other.scheme, other.host, other.port):
+        if (self.scheme, self.port) != (other.scheme, other.port):
             return False
-        if _unescaped(self.user) != _unescaped(other.user):
+        if _comparable_host(self.host) != _comparable_host(other.host):
             return False
-        if _unescaped(self.password) != _unescaped(other.password):
+        if _comparable(self.user) != _comparable(other.user):
+            return False
+        if _comparable(self.password) != _comparable(other.password):
             return False
         return self._params_agree(other) and self._headers_agree(other)
 
@@ -120,7 +162,7 @@ class SipUri:
         mine, theirs = dict(self.params), dict(other.params)
         for name in mine.keys() | theirs.keys():
             if name in mine and name in theirs:
-                a, b = _unescaped(mine[name]), _unescaped(theirs[name])
+                a, b = _comparable(mine[name]), _comparable(theirs[name])
                 if (a or b"").lower() != (b or b"").lower():
                     return False
             elif name in _MUST_AGREE:
@@ -128,9 +170,9 @@ class SipUri:
         return True
 
     def _headers_agree(self, other: SipUri) -> bool:
-        def parts(headers: str | None) -> list[tuple[str, bytes | None]]:
+        def parts(headers: str | None) -> list[tuple[bytes, bytes]]:
             pairs = (h.partition("=") for h in (headers or "").split("&") if h)
-            return sorted(((n.lower(), _unescaped(v)) for n, _, v in pairs), key=repr)
+            return sorted(((_comparable(n) or b"").lower(), _comparable(v) or b"") for n, _, v in pairs)
 
         return parts(self.headers) == parts(other.headers)
 
@@ -203,31 +245,40 @@ class OtherUri:
 Uri = SipUri | TelUri | OtherUri
 
 
-# The same few Request-URIs, Routes and contacts come again with each message of a call and each call of a
-# user; the bound keeps a stranger's inventions from costing memory.
-@lru_cache(maxsize=8192)
 def _parse(text: str) -> Uri:
     if m := _SIP.fullmatch(text):
-        port = None if m["port"] is None else int(m["port"])
-        if port is not None and not 0 < port < 65536:
-            raise SipSyntaxError(f"port {port} in a URI is not between 1 and 65535")
-        return SipUri(
-            m["scheme"].lower(),
-            m["user"],
-            m["host"].lower(),
-            port,
-            parse_params(m["params"]) if m["params"] else (),
-            m["headers"],
-            m["password"],
-        )
+        return _sip_uri(m)
     if m := _TEL.fullmatch(text):
         return TelUri(m["number"], parse_params(m["params"]))
-    scheme, colon, rest = text.partition(":")
-    if not colon or not rest or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme) or re.search(r"[\s<>\"]", text):
-        raise SipSyntaxError(f"not a URI: {text[:80]!r}")
-    if scheme.lower() in {"sip", "sips", "tel"}:
-        raise SipSyntaxError(f"malformed {scheme.lower()} URI: {text[:80]!r}")
+    m = _OTHER.fullmatch(text)
+    # What was got is not in the reason: a password may stand in it.
+    if m is None:
+        raise SipSyntaxError("not a URI")
+    scheme = m["scheme"].lower()
+    if scheme in {"sip", "sips", "tel"}:
+        raise SipSyntaxError(f"malformed {scheme} URI")
     return OtherUri(text)
+
+
+def _sip_uri(m: re.Match[str]) -> SipUri:
+    port = None if m["port"] is None else int(m["port"])
+    if port is not None and not 0 < port < 65536:
+        raise SipSyntaxError(f"port {port} in a URI is not between 1 and 65535")
+    if "%" in m[0] and _NOT_ESCAPE.search(m[0]):
+        raise SipSyntaxError("% in a URI that begins no escape")
+    host = m["host"].lower()
+    if host.startswith("["):
+        try:
+            IPv6Address(host[1:-1])
+        except AddressValueError:
+            raise SipSyntaxError("malformed IPv6 address in a URI") from None
+    params = parse_params(m["params"]) if m["params"] else ()
+    return SipUri(m["scheme"].lower(), m["user"], host, port, params, m["headers"], m["password"])
+
+
+# The same few Request-URIs, Routes and contacts come again with each message of a call and each call of a
+# user; the bounds, on their number and on their length, keep a stranger's inventions from costing memory.
+_parse_cached = lru_cache(maxsize=8192)(_parse)
 
 
 def parse_uri(text: str | bytes) -> Uri:
@@ -237,7 +288,7 @@ def parse_uri(text: str | bytes) -> Uri:
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    return _parse(text)
+    return _parse_cached(text) if len(text) <= _CACHED else _parse(text)
 
 
 def parse_sip_uri(text: str | bytes) -> SipUri:
@@ -247,5 +298,5 @@ def parse_sip_uri(text: str | bytes) -> SipUri:
     """
     uri = parse_uri(text)
     if not isinstance(uri, SipUri):
-        raise SipSyntaxError(f"not a sip or sips URI: {str(uri)[:80]!r}")
+        raise SipSyntaxError("not a sip or sips URI")
     return uri

@@ -1,0 +1,34 @@
+"""Run a coroutine now, and later only as far as it has to wait.
+
+Most requests wait for nothing: the server list is in memory, the flow is up. ``Deferred.fromCoroutine`` would
+make each of them pay for the few that do wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+
+def run(coroutine: Coroutine[Deferred[Any], Any, None], failed: Callable[[Failure], object]) -> None:
+    """Run until it ends or awaits a Deferred that has not fired; then again each time that one fires.
+
+    :param failed: told what the coroutine raises, if it raises.
+    """
+    try:
+        waiting = coroutine.send(None)
+    except StopIteration:
+        return
+    except Exception:
+        failed(Failure())
+        return
+
+    def go_on(result: object) -> None:
+        # The coroutine reads the result (or failure) from the Deferred itself, inside this callback; returning
+        # None afterwards marks a failure as handled.
+        run(coroutine, failed)
+
+    waiting.addBoth(go_on)

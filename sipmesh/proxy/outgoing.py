@@ -1,0 +1,112 @@
+"""The bytes that leave: a request as it is forwarded (RFC 3261 §16.6) and a response as it goes back (§16.7).
+
+Identity crosses the trust boundary here: P-Asserted-Identity passes only from a trusted server to a trusted
+server, is asserted by us for a user who proved it here, and is stripped from and for everybody else
+(RFC 3325 §5, §7).
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from ..decisions import Target
+from ..sip.errors import SipSyntaxError
+from ..sip.message import Request, Response
+from ..sip.names import (
+    MAX_FORWARDS,
+    P_ASSERTED_IDENTITY,
+    P_PREFERRED_IDENTITY,
+    PROXY_AUTHORIZATION,
+    ROUTE,
+    VIA,
+)
+from ..sip.digest import parse_credentials
+from ..sip.splice import Splice
+from ..sip.uri import SipUri
+from ..transport.flow import Flow
+from .site import Site
+
+DIALOG_FORMING = frozenset({b"INVITE", b"SUBSCRIBE", b"REFER", b"NOTIFY"})
+"""RFC 3261 §12, RFC 6665 §4, RFC 3515: what we want to see the rest of."""
+
+
+@frozen
+class Passage:
+    """What is the same for all branches of a request.
+
+    :ivar popped: how many Route values on top were ours, and go.
+    :ivar user: the user that a client proved on this flow; None for servers.
+    :ivar realm: our realm: credentials for it were for us and go no further.
+    """
+
+    request: Request
+    source: Flow
+    popped: int
+    user: str | None
+    realm: str
+
+
+def forwarded_request(
+    passage: Passage, target: Target, flow: Flow, branch: bytes, site: Site, record_route: str | None
+) -> bytes:
+    """:param record_route: our Record-Route's user part; None to add no Record-Route."""
+    request = passage.request
+    edit = Splice(request)
+    uri = bytes(target.uri)
+    if uri != request.uri_bytes:
+        edit.start_line(b"%s %s SIP/2.0" % (request.method, uri))
+    # RFC 5923 §9: a server that we connect to may use the connection towards us too.
+    alias = b"" if flow.scope.startswith("flow ") else b";alias"
+    via = b"Via: SIP/2.0/TLS %s;branch=%s%s" % (site.sent_by, branch, alias)
+    if record_route is not None:
+        # RFC 3261 §16.6 step 4: a sips Request-URI asks for a sips Record-Route.
+        sips = isinstance(target.uri, SipUri) and target.uri.scheme == "sips"
+        via += b"\r\nRecord-Route: <%s:%s@%s%s;lr>" % (
+            b"sips" if sips else b"sip",
+            record_route.encode(),
+            site.sent_by,
+            b"" if sips else b";transport=tls",
+        )
+    edit.prepend(VIA, via)
+    hops = request.max_forwards
+    edit.replace(MAX_FORWARDS, b"Max-Forwards: %d" % (69 if hops is None else hops - 1))
+    if passage.popped:
+        edit.remove_first_value(ROUTE, passage.popped)
+    if target.route:
+        routes = ", ".join(target.route).encode("utf-8", "surrogateescape")
+        edit.prepend(ROUTE, b"Route: " + routes)
+    _assert_identity(edit, passage, flow)
+    if request.has(PROXY_AUTHORIZATION):
+        _drop_credentials(edit, request, passage.realm)
+    return edit.to_bytes()
+
+
+def _assert_identity(edit: Splice, passage: Passage, flow: Flow) -> None:
+    request, source = passage.request, passage.source
+    if not (source.trusted and flow.trusted) and request.has(P_ASSERTED_IDENTITY):
+        edit.remove(P_ASSERTED_IDENTITY)
+    if passage.user is not None:
+        if request.has(P_PREFERRED_IDENTITY):
+            edit.remove(P_PREFERRED_IDENTITY)
+        if flow.trusted:
+            edit.append(b"P-Asserted-Identity: <%s>" % passage.user.encode("utf-8", "surrogateescape"))
+
+
+def _drop_credentials(edit: Splice, request: Request, realm: str) -> None:
+    for number, (name, _, start, end) in enumerate(request.fields):
+        if name == PROXY_AUTHORIZATION:
+            try:
+                ours = parse_credentials(request.raw[start:end].strip()).realm == realm
+            except SipSyntaxError:
+                ours = True
+            if ours:
+                edit.remove_field(number)
+
+
+def returned_response(response: Response, keep_identity: bool) -> bytes:
+    """A response without our Via."""
+    edit = Splice(response)
+    edit.remove_first_value(VIA)
+    if not keep_identity and response.has(P_ASSERTED_IDENTITY):
+        edit.remove(P_ASSERTED_IDENTITY)
+    return edit.to_bytes()

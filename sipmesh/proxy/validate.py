@@ -1,0 +1,87 @@
+"""Whether a request can be served at all: RFC 3261 §16.3, with loops as RFC 5393 §4.2 detects them."""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import blake2b
+
+from attrs import frozen
+
+from ..sip.errors import SipSyntaxError
+from ..sip.headers import MAGIC_COOKIE, parse_via
+from ..sip.message import Request
+from ..sip.names import PROXY_REQUIRE, ROUTE, VIA
+from ..sip.uri import OtherUri
+from .site import Site
+
+
+@frozen
+class Refusal:
+    """A final answer of our own.
+
+    :ivar headers: whole header lines.
+    :ivar because: for the trace and the log.
+    """
+
+    status: int
+    because: str
+    reason: str = ""
+    headers: tuple[bytes, ...] = ()
+
+
+def validate(request: Request, site: Site) -> Refusal | None:
+    """None if the request may go on."""
+    try:
+        if request.cseq.method != request.method:
+            return Refusal(400, "the method in CSeq is not the request's", "CSeq method mismatch")
+        if request.from_.tag is None and request.via.branch.startswith(MAGIC_COOKIE):
+            return Refusal(400, "no tag in From (RFC 3261 §8.1.1.3)", "From has no tag")
+        _ = request.to, request.call_id
+        if isinstance(request.uri, OtherUri):
+            return Refusal(416, f"Request-URI of the scheme {request.uri.scheme}")
+        if request.max_forwards == 0:
+            return Refusal(483, "Max-Forwards has come down to 0")
+    except SipSyntaxError as error:
+        return Refusal(error.status, error.reason, error.reason)
+    if site.sent_by in request.raw and _looped(request, site):
+        return Refusal(
+            482, "the request has been here before, and nothing in it that decides its way has changed"
+        )
+    if request.has(PROXY_REQUIRE):
+        wanted = b", ".join(request.values(PROXY_REQUIRE))
+        return Refusal(420, "a proxy extension is demanded", headers=(b"Unsupported: " + wanted,))
+    return None
+
+
+def make_branch(request: Request) -> bytes:
+    """A branch for our Via: unique, and with a fingerprint of all that decides the request's way (RFC 5393 §4.2)."""
+    return b"%sm%s.%s" % (MAGIC_COOKIE, secrets.token_hex(8).encode(), _fingerprint(request))
+
+
+def _fingerprint(request: Request) -> bytes:
+    parts = [
+        request.uri_bytes,
+        *request.all(ROUTE),
+        (request.from_.tag or "").encode("utf-8", "surrogateescape"),
+        (request.to.tag or "").encode("utf-8", "surrogateescape"),
+        request.call_id,
+        b"%d" % request.cseq.number,
+    ]
+    return blake2b(b"\0".join(parts), digest_size=6).hexdigest().encode()
+
+
+def _looped(request: Request, site: Site) -> bool:
+    mine = None
+    for value in request.values(VIA):
+        if site.sent_by in value:
+            try:
+                via = parse_via(value)
+            except SipSyntaxError:
+                continue
+            mine = mine or _fingerprint(request)
+            if (
+                b"%s:%d" % (via.host, via.port or 5061) == site.sent_by
+                and via.branch.rpartition(b".")[2] == mine
+            ):
+                return True
+    return False
