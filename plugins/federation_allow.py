@@ -86,7 +86,8 @@ class AllowList:
         sender, wanted = domain_of(request.from_.uri), domain_of(request.uri)
         if sender not in (partner.domain, _NOBODY):
             return Refuse(
-                f"{partner.domain} speaks for itself only, but From says {sender}", "not-their-domain"
+                f"{partner.domain} speaks for itself only, but From says {sender or 'no domain'}",
+                "not-their-domain",
             )
         # Inside a dialog the Request-URI is a contact, whatever its host. A made-up To tag gets nobody around
         # this: the framework sends such a request only between the two that the dialog runs between.

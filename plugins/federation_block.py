@@ -67,7 +67,7 @@ class BlockList:
 
     def _refuse(self, *names: str | None) -> Refuse | None:
         for name in names:
-            if f".{name}".endswith(self._suffixes):
+            if name is not None and f".{name}".endswith(self._suffixes):
                 return Refuse(f"{name} is in a blocked domain", "blocked")
         return None
 

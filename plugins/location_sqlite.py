@@ -19,6 +19,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -153,8 +154,7 @@ class _Open:
         self._purged: Deferred[LoopingCall] | None = None
 
     async def prepare(self) -> None:
-        # SQLite would make it readable by whom the umask lets. What it keeps beside gets the same mode.
-        os.close(os.open(self._database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _create(self._database)
         await self._writer.run(_migrate)
         self._purged = self._purging.start(_PURGE_INTERVAL, now=False)
 
@@ -250,10 +250,17 @@ class _Threads:
 _new_pool: Callable[..., Any] = ConnectionPool
 
 
+def _create(database: Path) -> None:
+    """Make the file, if there is none, for its owner only; SQLite would let in whom the umask lets."""
+    # One that is there may be open in this process (before a reload, say), and closing any descriptor of a
+    # file gives up all locks that the process has on it: O_EXCL opens none but a new one.
+    with suppress(FileExistsError):
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
     _version(connection)
-    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     # Another process may start at the same time: the version is read again where only one can be.
     connection.execute("BEGIN IMMEDIATE")
     for statements in _MIGRATIONS[_version(connection) :]:
@@ -261,6 +268,23 @@ def _migrate(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
     connection.execute("COMMIT")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """The mode is the file's: the first to open it sets it, and nobody else may be using it just then."""
+    give_up = time.monotonic() + _BUSY
+    while True:
+        try:
+            mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            # While another writes, this one statement does not wait by itself.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            break
+    if mode != "wal":
+        raise LocationsUnavailable("SQLite can't keep a write-ahead log beside it")
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -1,7 +1,7 @@
 """An enterprise CA: make one, and let it issue certificates for servers. No I/O, no clock.
 
-What is issued is what RFC 5922 asks for: the server's name as ``URI:sip:NAME`` and as a dNSName, for both ends
-of a connection, as each server opens and accepts them.
+What is issued is what RFC 5922 asks for: the server's name as ``URI:sip:NAME`` and as a dNSName, good for
+both ends of a connection, as each server opens and accepts them.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
+from . import parameters
 from .authority import CA_DAYS, SERVER_DAYS, Credential, create_authority, issue
 from .files import CA_CERTIFICATE, CA_KEY, read_authority, refuse_to_overwrite, write_credential
-from .parameters import DIRECTORY, DNS_NAME
+from .parameters import DIRECTORY
 
 
 @click.group()
@@ -39,9 +40,9 @@ def create(name: str, days: int, out: Path) -> None:
 
 
 @ca.command("issue")
-@click.argument("name", type=DNS_NAME)
+@click.argument("name", type=parameters.name)
 @click.option(
-    "--san", "names", type=DNS_NAME, multiple=True, help="A further name or domain; may be repeated."
+    "--san", "names", type=parameters.name, multiple=True, help="A further name or domain; may be repeated."
 )
 @click.option(
     "--days", type=click.IntRange(1, 3650), default=SERVER_DAYS, show_default=True, help="Valid so long."

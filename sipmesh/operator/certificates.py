@@ -168,10 +168,10 @@ def _check_name(file: Path, certificate: Certificate, server: Server) -> Iterato
         shadowed = server.name in (name.lower() for name in dns.get_values_for_type(DNSName))
     except (ExtensionNotFound, ValueError):
         shadowed = False
-    remedy = f"have one issued whose subjectAltName names it (`sipmesh ca issue {server.name}`), or correct server.name"
+    remedy = f"correct server.name, or have one issued that names it: `sipmesh ca issue {server.name}`"
     if shadowed:
         remedy = (
-            f"where there is a sip URI in subjectAltName, DNS names don't count (RFC 5922 §7.1): "
+            "where there is a sip URI in subjectAltName, DNS names don't count (RFC 5922 §7.1): "
             f"have URI:sip:{server.name} added"
         )
     got = f"one that proves {', '.join(proven) or 'no name'}"
@@ -190,5 +190,5 @@ def _check_chain(file: Path, tls: Tls, anchors: TrustAnchors) -> Iterator[Findin
             "tls.certificate",
             "a chain that verifies within trust.enterprise, so that our other servers trust us",
             trouble,
-            "put the intermediate certificates behind ours, or name the CA that issued ours in trust.enterprise",
+            "put the intermediate certificates behind ours, or name its CA in trust.enterprise",
         )

@@ -35,8 +35,8 @@ def check(config: Path) -> None:
     """Check a server's setup: everything that is wrong, in one run, each with its remedy.
 
     Looked at are the configuration, the files that it names, key permissions, certificates (names, chain,
-    purposes, expiry), policies, the CAs of partners, and databases. No port is opened, and a running server is
-    not disturbed.
+    purposes, expiry), policies, the CAs of partners, and databases. No port is opened, and a running server
+    is not disturbed. Run it as the user that the server runs as: what that user may read and write counts.
 
     Exit status: 0 if there is no error (there may be warnings, such as a certificate that expires within 30
     days), 1 if there is one, 2 for a wrong command line.
@@ -49,9 +49,13 @@ def check(config: Path) -> None:
     errors = sum(not finding.warning for finding in findings)
     if findings:
         click.echo()
-    click.echo(f"{config}: {errors} errors, {len(findings) - errors} warnings")
+    click.echo(f"{config}: {_counted(errors, 'error')}, {_counted(len(findings) - errors, 'warning')}")
     if errors:
         raise SystemExit(1)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def check_all(file: Path, now: datetime) -> Iterator[Finding]:
@@ -72,7 +76,7 @@ def check_all(file: Path, now: datetime) -> Iterator[Finding]:
     yield from map(Finding, problems)
     yield from _check_partners(file, policies, now)
     yield from _check_users(file, policies.users)
-    yield from _check_locations(file, policies.locations)
+    yield from _check_locations(file, policies)
     yield from _check_paths(file, sections)
 
 
@@ -128,8 +132,13 @@ def _check_users(file: Path, users: object) -> Iterator[Finding]:
     yield from _check_writable(file, key, path)
 
 
-def _check_locations(file: Path, locations: object) -> Iterator[Finding]:
+def _check_locations(file: Path, policies: Policies) -> Iterator[Finding]:
+    users, locations = policies.users, policies.locations
     if isinstance(locations, SqliteLocations):
+        if isinstance(users, SqliteUsers) and users.database == locations.database:
+            # Each keeps the version of its own schema in the file's one user_version.
+            expected, got = "a file of its own", f"that of the users, {users.database}"
+            yield error(file, "location.database", expected, got, "choose another; the server makes it")
         yield from _check_writable(file, "location.database", locations.database)
 
 

@@ -39,4 +39,4 @@ def main() -> None:
     # What Twisted logs about a broken plug-in is told in our own words; until somebody takes the log, it goes
     # to stderr as a traceback.
     globalLogBeginner.beginLoggingTo((), redirectStandardIO=False)
-    sipmesh()
+    sipmesh(prog_name="sipmesh")

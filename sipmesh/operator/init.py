@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 from sipmesh_plugins.users_database import create_schema
 
+from . import parameters
 from .authority import create_authority
 from .ca import issued
 from .files import CA_CERTIFICATE, CA_KEY, read_authority, refuse_to_overwrite, write_credential, write_new
-from .parameters import DIRECTORY, DNS_NAME
+from .parameters import DIRECTORY
 
 CONFIGURATION = "sipmesh.toml"
 USERS = "users.db"
@@ -97,11 +98,13 @@ database = "location.db"
 
 @click.command()
 @click.argument("directory", type=DIRECTORY)
-@click.option("--name", type=DNS_NAME, required=True, help="The server's DNS name, such as fe1.a.example.")
+@click.option(
+    "--name", type=parameters.name, required=True, help="The server's DNS name, such as fe1.a.example."
+)
 @click.option(
     "--domain",
     "domains",
-    type=DNS_NAME,
+    type=parameters.name,
     multiple=True,
     help="A SIP domain whose users are ours; may be repeated.",
 )
@@ -115,8 +118,8 @@ def init(directory: Path, name: str, domains: tuple[str, ...], authority: Path |
     """Make DIRECTORY with all that a server needs.
 
     That is a commented configuration, an enterprise CA, a certificate for the server, and a database for its
-    users. Nothing is overwritten. The certificate proves the server's name and the domains, so that clients and
-    partners who look for a domain believe the server, too.
+    users. Nothing is overwritten. The certificate proves the server's name and the domains, so that clients
+    and partners who look for a domain believe the server, too.
     """
     domains = tuple(dict.fromkeys(domains))
     made = [
@@ -163,7 +166,5 @@ def _next_steps(directory: Path, domains: tuple[str, ...], *, made: bool) -> str
     steps += ["  sipmesh check", "  twistd --nodaemon sipmesh", ""]
     steps.append("Clients have to trust ca.pem; give it to them.")
     if made:
-        steps.append(
-            "ca.key makes servers that all others trust: keep it where no server runs, and a copy of it."
-        )
+        steps.append("Who has ca.key can make servers that all others trust: keep it where no server runs.")
     return "\n".join(steps)

@@ -25,6 +25,9 @@ _SECTIONS = {
     "ILocationStore": "[location]",
 }
 
+# What Sphinx makes a link or code of, a terminal shows as it is.
+_ROLE = re.compile(r"(?::[\w:]+:)?`+[.~]?([^`]+)`+")
+
 
 @click.command()
 def policies() -> None:
@@ -68,10 +71,10 @@ def _attributes(cls: type[Any], indent: str = "") -> Iterator[str]:
 
 
 def _default(attribute: attrs.Attribute[Any]) -> str:
-    default = attribute.default
+    default: Any = attribute.default
     if default is attrs.NOTHING:
         return "required"
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class at run time, a function in its stubs
+    if hasattr(default, "takes_self"):  # an attrs.Factory, which its stubs don't let one ask for
         return "optional" if default.takes_self else f"default {default.factory()!r}"
     return "optional" if default is None else f"default {default!r}"
 
@@ -87,4 +90,4 @@ def _tables_in(kind: Any) -> Iterator[type[Any]]:
 def _documented(cls: type[Any]) -> dict[str, str]:
     """What the class's docstring says of its attributes: ``:ivar name: text``."""
     found = re.findall(r"^:ivar (\w+): (.*?)(?=^:|\Z)", cleandoc(cls.__doc__ or ""), re.DOTALL | re.MULTILINE)
-    return {name: " ".join(text.split()).replace("``", "") for name, text in found}
+    return {name: " ".join(_ROLE.sub(r"\1", text).split()) for name, text in found}

@@ -20,7 +20,8 @@ from ..server.loading import load
 from ..server.policies import load_policy
 from ..server.problems import ConfigurationError
 from ..sip import SipUri
-from .parameters import AOR, config_option
+from . import parameters
+from .parameters import config_option
 
 password_option = click.option(
     "--password-stdin", is_flag=True, help="Take the password from the first line of standard input."
@@ -38,7 +39,7 @@ def user() -> None:
 
 
 @user.command()
-@click.argument("aor", type=AOR)
+@click.argument("aor", type=parameters.aor)
 @config_option
 @password_option
 def add(aor: SipUri, config: Path, password_stdin: bool) -> None:
@@ -52,7 +53,7 @@ def add(aor: SipUri, config: Path, password_stdin: bool) -> None:
 
 
 @user.command()
-@click.argument("aor", type=AOR)
+@click.argument("aor", type=parameters.aor)
 @config_option
 @password_option
 def passwd(aor: SipUri, config: Path, password_stdin: bool) -> None:
@@ -66,7 +67,7 @@ def passwd(aor: SipUri, config: Path, password_stdin: bool) -> None:
 
 
 @user.command()
-@click.argument("aor", type=AOR)
+@click.argument("aor", type=parameters.aor)
 @config_option
 def remove(aor: SipUri, config: Path) -> None:
     """Remove the user AOR."""
@@ -135,7 +136,7 @@ class _Store:
             )
 
     def expect_user(self, aor: SipUri) -> None:
-        # A user name is unique in a realm, whatever the domain: bob@b.example must not stand for bob@a.example.
+        # A user name is unique in a realm; bob@b.example is still not to be taken for bob@a.example.
         with _told():
             known = {(u.username, u.domain, u.realm) for u in list_users(self.database)}
         if (_username(aor), aor.domain, self.realm) not in known:

@@ -18,17 +18,23 @@ def run(coroutine: Coroutine[Deferred[Any], Any, None], failed: Callable[[Failur
 
     :param failed: told what the coroutine raises, if it raises.
     """
+    _go_on(coroutine, failed, None)
+
+
+def _go_on(
+    coroutine: Coroutine[Deferred[Any], Any, None], failed: Callable[[Failure], object], result: object
+) -> None:
     try:
-        waiting = coroutine.send(None)
+        # As twisted.internet.defer does it: a failure is thrown in, a result is read from the Deferred by the
+        # coroutine itself.
+        if isinstance(result, Failure):
+            waiting = result.throwExceptionIntoGenerator(coroutine)
+        else:
+            waiting = coroutine.send(None)
     except StopIteration:
         return
     except Exception:
         failed(Failure())
         return
-
-    def go_on(result: object) -> None:
-        # The coroutine reads the result (or failure) from the Deferred itself, inside this callback; returning
-        # None afterwards marks a failure as handled.
-        run(coroutine, failed)
-
-    waiting.addBoth(go_on)
+    # It returns None, which marks a failure as handled.
+    waiting.addBoth(lambda result: _go_on(coroutine, failed, result))

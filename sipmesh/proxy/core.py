@@ -6,7 +6,6 @@ coroutine only so that a policy may wait; a request for which nobody waits runs 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Protocol
@@ -31,7 +30,7 @@ from ..sip.errors import SipSyntaxError
 from ..sip.headers import parse_address
 from ..sip.message import MalformedRequest, Request, Response
 from ..sip.names import P_ASSERTED_IDENTITY
-from ..sip.respond import make_response
+from ..sip.respond import make_response, new_tag
 from ..sip.splice import with_received
 from ..sip.uri import SipUri
 from ..transaction.layer import TransactionLayer
@@ -141,7 +140,7 @@ class Proxy:
         if needed is None or request.method == b"ACK" or flow.peer is None:
             flow.close()
             return
-        flow.send(make_response(request, bad.status, bad.reason, to_tag=_tag()))
+        flow.send(make_response(request, bad.status, bad.reason, to_tag=new_tag()))
 
     def received(self, flow: Flow, message: Request | Response) -> None:
         """A message came. What can't be answered closes its flow and nothing else."""
@@ -163,7 +162,7 @@ class Proxy:
         """Tell a peer that was not admitted so, once: the code, not the reasons, which would map us."""
         if request.method != b"ACK":
             phrase = f"Forbidden: your certificate is not admitted here ({refusal.code})"
-            flow.send(make_response(request, 403, phrase, to_tag=_tag()))
+            flow.send(make_response(request, 403, phrase, to_tag=new_tag()))
         flow.close()
 
     # Requests --------------------------------------------------------------------------------------------
@@ -172,7 +171,7 @@ class Proxy:
         transaction = self.transactions.accept(request, flow)
         if transaction is None:
             return
-        context = ResponseContext(transaction, self.transactions, self._wheel, self._tracer, _tag())
+        context = ResponseContext(transaction, self.transactions, self._wheel, self._tracer)
         if self._tracer.watched:
             self._tracer.request(request, flow, "request", f"from {describe_peer(flow)}")
         if request.method == b"INVITE":
@@ -341,7 +340,7 @@ class Proxy:
             return
         invite = self.transactions.invite_of(request, flow)
         status = 481 if invite is None else 200
-        transaction.respond(status, make_response(request, status, to_tag=_tag()))
+        transaction.respond(status, make_response(request, status, to_tag=new_tag()))
         if invite is not None and isinstance(invite.user, ResponseContext):
             if self._tracer.watched:
                 self._tracer.request(request, flow, "cancel", "the caller cancelled")
@@ -378,10 +377,6 @@ class Proxy:
     def _drop(self, request: Request, flow: Flow, because: str) -> None:
         if self._tracer.watched:
             self._tracer.request(request, flow, "dropped", because)
-
-
-def _tag() -> bytes:
-    return secrets.token_hex(6).encode()
 
 
 def _asserted(request: Request, flow: Flow) -> str | None:

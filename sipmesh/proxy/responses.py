@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..sip.message import Request, Response
-from ..sip.respond import cancel_for, make_response
+from ..sip.respond import cancel_for, make_response, new_tag
 from ..transaction.layer import TransactionLayer
 from ..transaction.machines import ClientTransaction, ServerTransaction
 from ..transaction.wheel import Timer, TimerWheel
@@ -34,7 +34,6 @@ class ResponseContext:
     __slots__ = (
         "_best_sent",
         "_layer",
-        "_tag",
         "_tracer",
         "_wheel",
         "branches",
@@ -50,7 +49,6 @@ class ResponseContext:
         layer: TransactionLayer[Flow],
         wheel: TimerWheel,
         tracer: Tracer,
-        tag: bytes,
     ) -> None:
         self.transaction = transaction
         self.request: Request = transaction.request
@@ -60,7 +58,6 @@ class ResponseContext:
         self._layer = layer
         self._wheel = wheel
         self._tracer = tracer
-        self._tag = tag
         self._best_sent = False
         transaction.user = self
 
@@ -72,7 +69,8 @@ class ResponseContext:
             self._best_sent = True
         if self._tracer.watched:
             self._tracer.request(self.request, self.flow, "answer", because, status=status)
-        self.transaction.respond(status, make_response(self.request, status, reason, headers, self._tag))
+        tag = new_tag() if status > 100 else b""
+        self.transaction.respond(status, make_response(self.request, status, reason, headers, tag))
 
     def forward(self, response: Response, source: Flow) -> None:
         """Give a response that came from a branch."""

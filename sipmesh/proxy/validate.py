@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from hashlib import blake2b
 
 from attrs import frozen
@@ -55,7 +55,7 @@ def validate(request: Request, site: Site) -> Refusal | None:
 
 def make_branch(request: Request) -> bytes:
     """A branch for our Via: unique, and with a fingerprint of all that decides the request's way (RFC 5393 §4.2)."""
-    return b"%sm%s.%s" % (MAGIC_COOKIE, secrets.token_hex(8).encode(), _fingerprint(request))
+    return b"%sm%s.%s" % (MAGIC_COOKIE, os.urandom(8).hex().encode(), _fingerprint(request))
 
 
 def _fingerprint(request: Request) -> bytes:

@@ -23,7 +23,6 @@ class RegistrationError(Exception):
     """
 
     def __init__(self, status: int, reason: str, *headers: bytes) -> None:
-        """:param headers: lines without CRLF."""
         super().__init__(f"{status} {reason}")
         self.status = status
         self.reason = reason
@@ -34,7 +33,6 @@ class InvalidRegistration(RegistrationError):
     """Well-formed, but it asks for something that must not be asked: 400."""
 
     def __init__(self, reason: str) -> None:
-        """:param reason: what must not be asked, in one sentence."""
         super().__init__(400, reason)
 
 
@@ -42,7 +40,6 @@ class TooManyContacts(RegistrationError):
     """More contacts than one address of record may have: 403."""
 
     def __init__(self, most: int) -> None:
-        """:param most: how many there may be."""
         super().__init__(403, f"Too many contacts: at most {most} for an address of record")
 
 
@@ -50,7 +47,6 @@ class ExtensionUnsupported(RegistrationError):
     """An extension is required that we do not have, or used without the client having it: 420."""
 
     def __init__(self, *tags: str) -> None:
-        """:param tags: the option tags, at least one."""
         super().__init__(420, "Bad Extension", b"Unsupported: " + ", ".join(tags).encode())
 
 
@@ -58,7 +54,6 @@ class IntervalTooBrief(RegistrationError):
     """The client wants to refresh more often than we allow: 423."""
 
     def __init__(self, minimum: int) -> None:
-        """:param minimum: seconds that we do allow."""
         super().__init__(423, "Interval Too Brief", b"Min-Expires: %d" % minimum)
 
 
@@ -66,7 +61,6 @@ class FirstHopLacksOutbound(RegistrationError):
     """The client's first proxy does not keep track of its flow (RFC 5626 §11.6): 439."""
 
     def __init__(self) -> None:
-        """There is nothing more to say."""
         super().__init__(439, "First Hop Lacks Outbound Support")
 
 
@@ -74,7 +68,6 @@ class OutOfOrder(RegistrationError):
     """A newer REGISTER of the same Call-ID, or this very one, was here before: 500."""
 
     def __init__(self) -> None:
-        """There is nothing more to say."""
         super().__init__(500, "CSeq not higher than that of the binding")
 
 

@@ -72,7 +72,7 @@ class Registrar:
             # RFC 3261 §10.3 step 7: whatever keeps a store from committing, the request fails with 500.
             _log.failure("the location store failed for {aor}", aor=aor)
             return Answer(500, "Server Internal Error")
-        headers = [_contact_line(binding, now) for binding in bindings if binding.expires_at > now]
+        headers = [_contact_line(binding, now) for binding in bindings]
         headers += [b"Path: " + value for value in request.values(PATH)]
         headers.append(b"Date: " + formatdate(now, usegmt=True).encode("ascii"))
         headers.append(b"Supported: " + ", ".join(EXTENSIONS).encode("ascii"))

@@ -93,8 +93,9 @@ class DnsClient(common.ResolverBase):
     def _lookup(self, name: bytes, cls: int, type: int, timeout: Sequence[float] | None) -> Deferred[Result]:
         if self._closed:
             return defer.fail(error.ResolverError("the resolver is closed"))
-        if found := self._in_hosts(name, type):
-            return defer.succeed((found, (), ()))
+        known = self._in_hosts(name, type)
+        if known is not None:
+            return defer.succeed((known, (), ()))
         asking = Deferred.fromCoroutine(self._ask_servers(_Query(name, type, cls), timeout or self._timeout))
         result: Deferred[Result] = Deferred(lambda _: asking.cancel())
         self._running.add(asking)
@@ -107,12 +108,16 @@ class DnsClient(common.ResolverBase):
         while self._closing and not self._running:
             self._closing.pop().callback(None)
 
-    def _in_hosts(self, name: bytes, type: int) -> list[dns.RRHeader]:
+    def _in_hosts(self, name: bytes, type: int) -> list[dns.RRHeader] | None:
+        """What the file has of that type; None if it does not have the name, and DNS is to be asked."""
         if self._hosts is None or type not in _RECORDS:
-            return []
+            return None
+        addresses = _addresses_in(self._hosts, name)
+        if not addresses:
+            return None
         return [
             dns.RRHeader(name, type, dns.IN, HOSTS_TTL, _RECORDS[type](address, HOSTS_TTL))
-            for address in _addresses_in(self._hosts, name)
+            for address in addresses
             if (":" in address) == (type == dns.AAAA)
         ]
 
@@ -216,8 +221,8 @@ def make_dns(
     :param reactor: provides ``IReactorUDP``, ``IReactorTCP`` and ``IReactorTime``.
     :param servers: IP address and port of the DNS servers to ask, in this order; none means those that the
         system uses, and those that it uses later, when ``/etc/resolv.conf`` has changed.
-    :param hosts: a hosts(5) file; the addresses that it gives a name are used instead of asking DNS for them.
-        SRV records are asked from DNS all the same.
+    :param hosts: a hosts(5) file; a name that is in it has the addresses that it has there, and DNS is not
+        asked for any. SRV records are asked from DNS all the same.
     :param timeout: seconds for which each server is waited for: in the first round, in the second, and so on.
     :raises ValueError: if a server is given by a name, or its port is none.
     :raises OSError: if the hosts file can't be read.

@@ -105,7 +105,7 @@ class Locator:
             return Answer(said="not asked, too many queries are under way", failed=True)
         first = waiters is None
         waiters = self._waiting.setdefault(question, [])
-        waiter: Deferred[Answer] = Deferred(waiters.remove)
+        waiter: Deferred[Answer] = Deferred()
         waiters.append(waiter)
         if first:
             self._query(question)
@@ -121,9 +121,9 @@ class Locator:
 
         def settle(answer: Answer) -> None:
             self._cache.put(question, answer)
-            waiters = self._waiting.pop(question)
-            while waiters:
-                waiters.pop(0).callback(answer)
+            waiters = self._waiting.pop(question)  # one that was cancelled ignores this, once
+            for waiter in waiters:
+                waiter.callback(answer)
 
         # IResolver demands a timeout; every provider takes its absence as 'your own', and knows better.
         look_up: Callable[[str], Any] = getattr(self.dns, _METHODS[question.type])

@@ -19,8 +19,8 @@ def in_order(services: Iterable[Service], rng: Random) -> Iterator[Service]:
 
 
 def _by_weight(services: list[Service], rng: Random) -> Iterator[Service]:
-    # Shuffled first, as the RFC's draw alone would always put the same one first where all weights are 0. Then those
-    # with weight 0 go to the front, as it demands, which leaves them a small chance beside the others.
+    # Shuffled first, as the RFC's draw alone would always put the same one first where all weights are 0.
+    # Then those with weight 0 go to the front, as it demands, which leaves them a small chance.
     rng.shuffle(services)
     services.sort(key=lambda s: s.weight > 0)
     while services:

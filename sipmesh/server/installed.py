@@ -38,7 +38,7 @@ def installed_policies() -> Installed:
 
     @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
-        failure = event.get("log_failure")
+        failure = event.get("failure")  # twisted.plugin logs in the old style
         if failure is not None:
             warnings.append(_complaint(failure.value))
 

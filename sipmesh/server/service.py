@@ -18,7 +18,7 @@ from .composition import IReactor, compose
 from .configuration import Configuration
 from .policies import Policies
 
-_FAREWELL = 2.0
+_FAREWELL = 1.0
 """Seconds that flows have for their goodbyes when the server stops."""
 
 

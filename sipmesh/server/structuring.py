@@ -133,8 +133,9 @@ def _parsed(parse: Callable[[str], object]) -> Hook:
 def _literal(allowed: Collection[object], members: Mapping[object, object]) -> Hook:
     def check(value: object, _: Any) -> object:
         if not any(value == one and type(value) is type(one) for one in allowed):
-            close = get_close_matches(str(value), [str(one) for one in allowed], 1)
-            raise Unfit(one_of(allowed), value, f"did you mean {close[0]!r}?" if close else "")
+            spelt = {str(one).lower(): str(one) for one in allowed}
+            close = get_close_matches(str(value).lower(), spelt, 1)
+            raise Unfit(one_of(allowed), value, f"did you mean {spelt[close[0]]!r}?" if close else "")
         return members.get(value, value)
 
     return check

@@ -118,7 +118,8 @@ class StreamFramer:
         end = buffer.find(b"\r\n\r\n", self._scanned)
         if end < 0:
             self._scanned = max(0, len(buffer) - 3)
-            if len(buffer) > limits.head:
+            # The first three of the four bytes that end it may be there already.
+            if len(buffer) > limits.head + 3:
                 raise SipSyntaxError(f"header longer than {limits.head} bytes", 513)
             return False
         if end > limits.head:

@@ -6,6 +6,7 @@ Each parser takes one value (unfolded ``bytes``) and returns an immutable object
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -22,7 +23,9 @@ _VIA = re.compile(
     rb"((?:;[ \t]*" + _TOKEN + rb"[ \t]*(?:=[ \t]*" + _VIA_VALUE + rb"[ \t]*)?)*+)",
     re.IGNORECASE | re.DOTALL,
 )
-_VIA_PARAM = re.compile(rb";[ \t]*(" + _TOKEN + rb")[ \t]*(?:=[ \t]*(" + _VIA_VALUE + rb")[ \t]*)?", re.DOTALL)
+VIA_PARAM = re.compile(rb";[ \t]*(" + _TOKEN + rb")[ \t]*(?:=[ \t]*(" + _VIA_VALUE + rb")[ \t]*)?", re.DOTALL)
+"""One parameter in :attr:`Via.params`: its name and its value."""
+
 _CSEQ = re.compile(rb"([0-9]{1,10})[ \t]+(" + _TOKEN + rb")")
 # A display name without quotes is more than tokens in practice; but with a comma two readers see two addresses.
 _NAME_ADDR = re.compile(r'(?P<display>"(?:[^"\\]|\\.)*+"\s*|[^<",]*)<(?P<uri>[^<>]*)>(?P<params>.*)', re.DOTALL)
@@ -106,7 +109,7 @@ class Via:
 
     def param(self, name: bytes) -> bytes | None:
         """A parameter's value; ``b""`` if it stands there without one, None if it is absent."""
-        for m in _VIA_PARAM.finditer(self.params):
+        for m in VIA_PARAM.finditer(self.params):
             if m[1].lower() == name:
                 return m[2] or b""
         return None
@@ -118,7 +121,7 @@ def parse_via(value: bytes) -> Via:
     :raises SipSyntaxError: if it is malformed.
     """
     if b"," in value:
-        value = split_values(value)[0]
+        value = next(iter(split_values(value)), b"")
     m = _VIA.fullmatch(value)
     if m is None:
         raise SipSyntaxError(f"malformed Via: {value[:80].decode('utf-8', 'replace')}")
@@ -183,6 +186,16 @@ class Address:
         return str(self).encode("utf-8", "surrogateescape")
 
 
+# From, To and Route come again with each message of a dialog. What is long is not worth keeping, and a stranger
+# must not be able to fill memory with it.
+_KEPT = 256
+
+
+@lru_cache(maxsize=4096)
+def _kept_address(value: bytes) -> Address:
+    return _parse_address(value)
+
+
 def parse_address(value: bytes) -> Address:
     """Parse one name-addr or addr-spec.
 
@@ -191,6 +204,10 @@ def parse_address(value: bytes) -> Address:
 
     :raises SipSyntaxError: if it is malformed.
     """
+    return _kept_address(value) if len(value) <= _KEPT else _parse_address(value)
+
+
+def _parse_address(value: bytes) -> Address:
     text = value.decode("utf-8", "surrogateescape").strip()
     if "<" in text:
         m = _NAME_ADDR.fullmatch(text)

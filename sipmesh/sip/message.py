@@ -180,6 +180,13 @@ class Request(Message):
         self.uri_bytes = uri
         self._uri: Uri | None = None
 
+    def moved(self, raw: bytes, fields: list[Field], body_start: int) -> Request:
+        """The same request in bytes that differ in a Via parameter only: what was parsed stays parsed."""
+        other = Request(raw, fields, body_start, self.method, self.uri_bytes)
+        other._via, other._cseq, other._uri = self._via, self._cseq, self._uri
+        other._from, other._to, other._call_id = self._from, self._to, self._call_id
+        return other
+
     @property
     def uri(self) -> Uri:
         """The Request-URI.
@@ -264,13 +271,20 @@ class Head:
         self.trouble = ""
         self.lost = ""
         self.fields: list[Field] = []
-        lines = head.split(b"\r\n")
-        ends = len(lines) - 1
-        if head.count(b"\n") != ends or head.count(b"\r") != ends:
+        if not self._index(head):
             # To another reader this may be a line's end, or the header's: smuggling.
             self.lost = "CR or LF in the header that is no part of a CRLF"
+            self.fields.clear()
+            self._index(_STRAY.sub(b" ", head))
         elif b"\0" in head and _BARE_NUL.search(head):
-            self.trouble = "NUL in the header"
+            self.trouble = self.trouble or "NUL in the header"
+        self._find_length(head)
+        if self.lost:
+            self.trouble = self.lost
+
+    def _index(self, head: bytes) -> bool:
+        """Find the lines; whether each is ended by CRLF. If not, what was found is of no use."""
+        lines = head.splitlines() or [b""]
         self.start_line = lines[0]
         fields = self.fields
         start = len(lines[0]) + 2
@@ -288,9 +302,7 @@ class Head:
                 self.trouble = self.trouble or f"not a header field: {line[:60].decode('utf-8', 'replace')}"
                 fields.append((b"", start, start, end))
             start = end + 2
-        self._find_length(head)
-        if self.lost:
-            self.trouble = self.lost
+        return start - 2 == len(head)
 
     def _fold(self, end: int) -> None:
         if self.fields:

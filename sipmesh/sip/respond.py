@@ -5,6 +5,7 @@ RFC 3261 §8.2.6, §9.1, §17.1.1.3.
 
 from __future__ import annotations
 
+import os
 import re
 from http import HTTPStatus
 
@@ -58,6 +59,11 @@ REASONS: dict[int, bytes] = {
 
 # By sight, not by parsing: the To of a request that gets a 400 may be what was malformed.
 _TAG = re.compile(rb";[ \t\r\n]*tag[ \t\r\n]*=", re.IGNORECASE)
+
+
+def new_tag() -> bytes:
+    """A To tag of ours: unique and not to be guessed (RFC 3261 §19.3)."""
+    return os.urandom(6).hex().encode()
 
 
 def reason_phrase(status: int) -> bytes:

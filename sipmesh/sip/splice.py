@@ -6,10 +6,9 @@ through untouched. Edits are collected by offset and applied in one join.
 
 from __future__ import annotations
 
-import re
 from operator import itemgetter
 
-from .headers import split_values
+from .headers import VIA_PARAM, split_values
 from .message import Field, Message, Request
 from .names import VIA
 
@@ -19,11 +18,12 @@ _by_place = itemgetter(0)
 class Splice:
     """A set of edits of one message. Edits must not overlap; insertions at one place keep their order."""
 
-    __slots__ = ("_edits", "_message")
+    __slots__ = ("_edits", "_inserted", "_message")
 
     def __init__(self, message: Message) -> None:
         self._message = message
         self._edits: list[tuple[int, int, bytes]] = []
+        self._inserted: list[tuple[int, int, bytes]] = []
 
     def start_line(self, line: bytes) -> None:
         """Replace the start line; ``line`` has no CRLF."""
@@ -42,12 +42,12 @@ class Splice:
             if known == name:
                 at = start
                 break
-        self._edits.append((at, at, line + b"\r\n"))
+        self._inserted.append((at, at, line + b"\r\n"))
 
     def append(self, line: bytes) -> None:
         """Insert a header line after the last field."""
         at = self._message.body_start - 2
-        self._edits.append((at, at, line + b"\r\n"))
+        self._inserted.append((at, at, line + b"\r\n"))
 
     def replace(self, name: bytes, line: bytes) -> None:
         """Replace the first field of this canonical name by ``line``; where there is none, append it."""
@@ -76,8 +76,10 @@ class Splice:
                 continue
             values = split_values(raw[value:end].strip()) if b"," in raw[value:end] else [b""]
             if count < len(values):
-                rest = values[count:]
-                self._edits.append((value, end, b" " + b", ".join(rest)))
+                at = value
+                for one in values[:count]:
+                    at = raw.index(one, at) + len(one)
+                self._edits.append((value, raw.index(values[count], at), b" "))
                 return
             self._edits.append((start, end + 2, b""))
             count -= len(values)
@@ -87,7 +89,8 @@ class Splice:
     def to_bytes(self) -> bytes:
         """The message with all edits made."""
         raw = self._message.raw
-        edits = self._edits
+        # What is inserted where something else is replaced comes before that: the sort is stable.
+        edits = self._inserted + self._edits
         edits.sort(key=_by_place)
         pieces: list[bytes] = []
         at = 0
@@ -109,25 +112,27 @@ def with_received(request: Request, address: str, port: int) -> Request:
     :raises SipSyntaxError: if there is no Via, or a malformed one.
     """
     via = request.via
-    rport = via.param(b"rport")
     host = address.encode("ascii")
-    if rport is None and via.host.strip(b"[]") == host:
+    params, needed = b"", via.host.strip(b"[]") != host
+    for param in VIA_PARAM.finditer(via.params):
+        text, name, told = param.group(0, 1, 2)
+        name = name.lower()
+        needed = needed or name in (b"rport", b"received")
+        if name == b"rport" and not told:
+            params += b";rport=%d" % port
+        elif name != b"received":
+            # A client may not say of itself where it was received from.
+            params += text
+    if not needed:
         return request
-    number, (name, line, start, end) = next((n, f) for n, f in enumerate(request.fields) if f[0] == VIA)
-    value = request.raw[start:end]
-    first, comma, rest = value.partition(b",") if b"," in value and b'"' not in value else (value, b"", b"")
-    if rport == b"":
-        first = _RPORT.sub(b";rport=%d" % port, first, count=1)
-    if via.param(b"received") is None:
-        first = first.rstrip() + b";received=" + host
-    else:
-        # A client may not say of itself where it was received from.
-        first = _RECEIVED.sub(b";received=" + host, first, count=1)
-    return _with_value(request, number, (name, line, start, end), first + comma + rest)
-
-
-_RPORT = re.compile(rb";[ \t]*rport[ \t]*=?(?=[ \t]*(?:;|$))", re.IGNORECASE)
-_RECEIVED = re.compile(rb";[ \t]*received[ \t]*=[^;,]*", re.IGNORECASE)
+    # The unfolded value, which is what ``via`` was read from: a fold hides nothing.
+    value = request.first(VIA) or b""
+    top = split_values(value)[0] if b"," in value else value
+    start = value.index(top)
+    end = start + len(top)
+    value = b"%s%s;received=%s%s" % (value[start : end - len(via.params)], params.rstrip(), host, value[end:])
+    number = next(n for n, field in enumerate(request.fields) if field[0] == VIA)
+    return _with_value(request, number, request.fields[number], b" " + value)
 
 
 def _with_value(request: Request, number: int, field: Field, value: bytes) -> Request:
@@ -138,4 +143,4 @@ def _with_value(request: Request, number: int, field: Field, value: bytes) -> Re
     fields.append((name, line, start, end + by))
     fields += [(n, a + by, b + by, c + by) for n, a, b, c in request.fields[number + 1 :]]
     raw = request.raw[:start] + value + request.raw[end:]
-    return Request(raw, fields, request.body_start + by, request.method, request.uri_bytes)
+    return request.moved(raw, fields, request.body_start + by)

@@ -15,9 +15,9 @@
     ...
     await server.stop()
 
-A name that is not there is NXDOMAIN; one that has no record of the type asked, an empty answer. A CNAME is followed
-as far as the names lead, as a recursive server would. An answer over UDP that is longer than 512 bytes is
-truncated and has to be asked for over TCP.
+A name that is not there is NXDOMAIN; one that has no record of the type asked, an empty answer. A CNAME is
+followed as far as the names lead. An answer over UDP that is longer than 512 bytes is truncated and has to be
+asked for over TCP.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorUDP
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime, IReactorUDP
+from twisted.internet.task import deferLater
 from twisted.names import dns
 from twisted.names.server import DNSServerFactory
 
@@ -41,17 +42,9 @@ SILENCE = "SILENCE"
 """Stands in place of a name's records: no question for it is answered."""
 
 _LONGEST_DATAGRAM = 512  # RFC 1035 §4.2.1
+_LONGEST_QUERY = 8192
 _PORT_TRIES = 20
 _MOST_ALIASES = 16
-
-# Text after the type -> the record. twisted.names gives its records no types.
-_RECORDS: dict[str, Callable[[list[str], int], Any]] = {
-    "A": lambda data, ttl: dns.Record_A(data[0], ttl),
-    "AAAA": lambda data, ttl: dns.Record_AAAA(data[0], ttl),
-    "CNAME": lambda data, ttl: dns.Record_CNAME(_wire(data[0]), ttl),
-    "SRV": lambda data, ttl: dns.Record_SRV(*(int(n) for n in data[:3]), _wire(data[3]), ttl),
-}
-_WORDS = {"A": 1, "AAAA": 1, "CNAME": 1, "SRV": 4}
 
 
 @frozen
@@ -66,12 +59,15 @@ class ZoneServer:
     port: int
     _ports: tuple[IListeningPort, ...]
     _factory: _ZoneFactory
+    _reactor: IReactorUDP
 
     async def stop(self) -> None:
-        """Stop listening and end all connections."""
+        """Stop listening and end all connections; return when nothing is left of them."""
         for port in self._ports:
             await maybeDeferred(port.stopListening)
-        self._factory.hang_up()
+        for connection in tuple(self._factory.connections):
+            connection.transport.abortConnection()
+        await deferLater(IReactorTime(self._reactor), 0)  # an aborted connection is lost in the next turn
 
 
 def zone_server(
@@ -83,8 +79,8 @@ def zone_server(
     """Start a DNS server.
 
     :param reactor: provides ``IReactorUDP`` and ``IReactorTCP``.
-    :param records: for each name, ``[TTL] TYPE DATA``: the TTL in seconds, the type one of A, AAAA, CNAME and SRV,
-        the data as in a zone file; names are absolute, with or without the trailing dot. Or a single
+    :param records: for each name, ``[TTL] TYPE DATA``: the TTL in seconds, the type one of A, AAAA, CNAME and
+        SRV, the data as in a zone file; names are absolute, with or without the trailing dot. Or a single
         :data:`SERVFAIL` or :data:`SILENCE`.
     :param address: IP address to listen on.
     :param port: UDP and TCP port; 0 for any that is free for both.
@@ -94,15 +90,15 @@ def zone_server(
     factory = _ZoneFactory({_key(name): _Name.read(name, lines) for name, lines in records.items()})
     for attempt in range(_PORT_TRIES):
         stream = IReactorTCP(reactor).listenTCP(port, factory, 50, address)
-        chosen: int = stream.getHost().port
+        here: Any = stream.getHost()
         try:
-            datagrams = reactor.listenUDP(chosen, _datagrams(factory, reactor), address, 8192)
+            datagrams = reactor.listenUDP(here.port, _Datagrams(factory, reactor), address, _LONGEST_QUERY)
         except CannotListenError:
             stream.stopListening()
             if port or attempt == _PORT_TRIES - 1:
                 raise
         else:
-            return ZoneServer(address, chosen, (stream, datagrams), factory)
+            return ZoneServer(address, here.port, (stream, datagrams), factory, reactor)
     raise AssertionError("the last attempt returns or raises")
 
 
@@ -134,21 +130,24 @@ class _ZoneFactory(DNSServerFactory):
 
     def handleQuery(self, message: dns.Message, protocol: Any, address: Any) -> None:
         if message.answer:
-            return  # somebody else's answer, with a forged address: to reply would make two servers talk for ever
+            return  # an answer with a forged address: to reply would make two servers talk for ever
         query = message.queries[0]
         answers, last = self._look_up(query.name.name, query.type)
         if last.special == SILENCE:
             return
-        reply = dns.Message(message.id, answer=1, auth=1, recDes=message.recDes, maxSize=0)
+        reply = dns.Message(message.id, answer=1, auth=True, recDes=message.recDes, maxSize=0)
         reply.queries = message.queries
         reply.answers = answers
         if last.special == SERVFAIL:
             reply.rCode = dns.ESERVER
-        elif last is _NOBODY:
+        elif last is _NOBODY and not answers:  # where a CNAME led is another's to deny
             reply.rCode = dns.ENAME
-        if address is not None and len(reply.toStr()) > _LONGEST_DATAGRAM:
-            reply.answers, reply.trunc = [], 1
-        self.sendReply(protocol, reply, address)
+        if address is None:
+            protocol.writeMessage(reply)
+        else:
+            if len(reply.toStr()) > _LONGEST_DATAGRAM:
+                reply.answers, reply.trunc = [], 1
+            protocol.writeMessage(reply, address)
 
     def _look_up(self, name: bytes, kind: int) -> tuple[list[dns.RRHeader], _Name]:
         answers: list[dns.RRHeader] = []
@@ -157,21 +156,14 @@ class _ZoneFactory(DNSServerFactory):
             found = [r for r in known.records if r.type == kind]
             aliases = [r for r in known.records if r.type == dns.CNAME]
             if found or not aliases:
-                # The name of a foreign zone that a CNAME leads to is not ours to deny.
                 break
             answers += aliases[:1]
             payload: Any = aliases[0].payload
             name = payload.name.name
         return answers + found, known
 
-    def hang_up(self) -> None:
-        for connection in tuple(self.connections):
-            connection.transport.abortConnection()
 
-
-def _datagrams(factory: _ZoneFactory, reactor: IReactorUDP) -> Any:
-    make: Callable[..., Any] = dns.DNSDatagramProtocol
-    return make(factory, reactor)
+_Datagrams: Callable[..., Any] = dns.DNSDatagramProtocol
 
 
 def _wire(name: str) -> bytes:
@@ -182,14 +174,31 @@ def _key(name: str) -> bytes:
     return _wire(name).lower()
 
 
+def _number(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**16:
+        raise ValueError(f"{number} is not between 0 and 65535")
+    return number
+
+
+# For each type: what makes the record (twisted.names has no types), and what reads each word of its data.
+_TYPES: dict[str, tuple[Callable[..., Any], tuple[Callable[[str], Any], ...]]] = {
+    "A": (dns.Record_A, (str,)),
+    "AAAA": (dns.Record_AAAA, (str,)),
+    "CNAME": (dns.Record_CNAME, (_wire,)),
+    "SRV": (dns.Record_SRV, (_number, _number, _number, _wire)),
+}
+
+
 def _record(name: str, line: str) -> dns.RRHeader:
     words = line.split()
     ttl = int(words.pop(0)) if words and words[0].isdigit() else DEFAULT_TTL
-    kind, data = (words[0], words[1:]) if words else ("", [])
-    if _WORDS.get(kind) != len(data):
-        raise ValueError(f"{name}: {line!r} is not '[TTL] TYPE DATA' with a type of {', '.join(_WORDS)}")
+    kind = words.pop(0) if words else ""
+    if kind not in _TYPES:
+        raise ValueError(f"{name}: {line!r} is not '[TTL] TYPE DATA' with a type of {', '.join(_TYPES)}")
+    make, readers = _TYPES[kind]
     try:
-        payload = _RECORDS[kind](data, ttl)
+        payload = make(*(read(word) for read, word in zip(readers, words, strict=True)), ttl=ttl)
     except (OSError, ValueError) as reason:
         raise ValueError(f"{name}: {line!r}: {reason}") from reason
     return dns.RRHeader(_wire(name), payload.TYPE, dns.IN, ttl, payload, auth=True)

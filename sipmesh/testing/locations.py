@@ -1,7 +1,7 @@
 """For who writes a location store: checks of the contract of :class:`.ILocationStore`; and a store in memory.
 
 A store's author writes an asynchronous context manager that opens the store, always on the same storage,
-empty at first, and closes it at the end; and runs each of :data:`CHECKS` with it, each on a storage of its own::
+empty at first, and closes it at the end; and runs each of :data:`CHECKS` with it, on a storage of its own::
 
     @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
     def test_it_keeps_the_contract(check):
