@@ -75,7 +75,9 @@ class SipClient:
         assert message.method == method.encode()
         return message
 
-    def ask(self, method: str, uri: str, user: str, more: str = "", body: str = "", to: str | None = None) -> str:
+    def ask(
+        self, method: str, uri: str, user: str, more: str = "", body: str = "", to: str | None = None
+    ) -> str:
         """Send a request outside a dialog; its Call-ID is returned."""
         number = next(_numbers)
         call_id = f"c{number}@{self.here}"
@@ -94,7 +96,14 @@ Contact: <sip:{user.partition(":")[2].partition("@")[0]}@{self.here};transport=t
         return call_id
 
     def ask_proven(
-        self, method: str, uri: str, user: str, password: str, more: str = "", body: str = "", to: str | None = None
+        self,
+        method: str,
+        uri: str,
+        user: str,
+        password: str,
+        more: str = "",
+        body: str = "",
+        to: str | None = None,
     ) -> Response:
         """The same, and answer the challenge; the final response is returned."""
         self.ask(method, uri, user, more, body, to)

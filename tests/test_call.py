@@ -129,5 +129,7 @@ def test_cancel_reaches_the_callee(two_companies: tuple[Company, Node, Company, 
     bob.respond(bob.request("CANCEL"), 200)
     bob.respond(invite, 487)
     bob.request("ACK")
-    answers = {(m.cseq.method, m.status) for m in (alice.response(), alice.response()) if isinstance(m, Response)}
+    answers = {
+        (m.cseq.method, m.status) for m in (alice.response(), alice.response()) if isinstance(m, Response)
+    }
     assert answers == {(b"CANCEL", 200), (b"INVITE", 487)}

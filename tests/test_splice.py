@@ -15,7 +15,7 @@ from sipmesh.sip.splice import Splice, with_received
 INVITE = (
     b"INVITE sip:bob@example.com SIP/2.0\r\n"
     b"v:SIP/2.0/TLS a.example.com;branch=z9hG4bK1;rport ,\r\n\t SIP/2.0/TLS b.example.com\r\n"
-    b"Route: <sip:p1.example.com;lr>,<sip:p2.example.com;lr> , \"x,y\" <sip:p3.example.com;lr>;a=\",\"\r\n"
+    b'Route: <sip:p1.example.com;lr>,<sip:p2.example.com;lr> , "x,y" <sip:p3.example.com;lr>;a=","\r\n'
     b"VIA : SIP/2.0/TLS c.example.com\r\n"
     b"max-FORWARDS  :  070  \r\n"
     b"Subject: folded\r\n  and \xff odd\r\n"
@@ -49,15 +49,22 @@ def test_start_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "before"), [(VIA, b"v:SIP"), (ROUTE, b"Route:"), (MAX_FORWARDS, b"max-FORWARDS"), (RECORD_ROUTE, b"v:SIP")]
+    ("name", "before"),
+    [(VIA, b"v:SIP"), (ROUTE, b"Route:"), (MAX_FORWARDS, b"max-FORWARDS"), (RECORD_ROUTE, b"v:SIP")],
 )
 def test_prepend(name: bytes, before: bytes) -> None:
-    assert spliced(lambda s: s.prepend(name, b"X: y\r\nX: z")) == INVITE.replace(before, b"X: y\r\nX: z\r\n" + before, 1)
+    assert spliced(lambda s: s.prepend(name, b"X: y\r\nX: z")) == INVITE.replace(
+        before, b"X: y\r\nX: z\r\n" + before, 1
+    )
 
 
 def test_append() -> None:
     assert spliced(lambda s: s.append(b"X: y")) == INVITE.replace(b"l: 9\r\n", b"l: 9\r\nX: y\r\n")
-    for insert in (lambda s: s.append(b"X: y"), lambda s: s.prepend(VIA, b"X: y"), lambda s: s.replace(VIA, b"X: y")):
+    for insert in (
+        lambda s: s.append(b"X: y"),
+        lambda s: s.prepend(VIA, b"X: y"),
+        lambda s: s.replace(VIA, b"X: y"),
+    ):
         assert spliced(insert, BARE) == BARE[:-2] + b"X: y\r\n\r\n"
 
 
@@ -65,7 +72,9 @@ def test_replace() -> None:
     assert spliced(lambda s: s.replace(MAX_FORWARDS, b"Max-Forwards: 69")) == INVITE.replace(
         b"max-FORWARDS  :  070  ", b"Max-Forwards: 69"
     )
-    assert spliced(lambda s: s.replace(b"subject", b"s: x")) == INVITE.replace(b"Subject: folded\r\n  and \xff odd", b"s: x")
+    assert spliced(lambda s: s.replace(b"subject", b"s: x")) == INVITE.replace(
+        b"Subject: folded\r\n  and \xff odd", b"s: x"
+    )
     assert spliced(lambda s: s.replace(RECORD_ROUTE, b"X: y")) == spliced(lambda s: s.append(b"X: y"))
 
 
@@ -77,16 +86,26 @@ def test_remove() -> None:
 
 
 def test_remove_field() -> None:
-    assert spliced(lambda s: s.remove_field(4)) == INVITE.replace(b"Subject: folded\r\n  and \xff odd\r\n", b"")
+    assert spliced(lambda s: s.remove_field(4)) == INVITE.replace(
+        b"Subject: folded\r\n  and \xff odd\r\n", b""
+    )
 
 
 VALUES = {
-    VIA: [b"SIP/2.0/TLS a.example.com;branch=z9hG4bK1;rport", b"SIP/2.0/TLS b.example.com", b"SIP/2.0/TLS c.example.com"],
-    ROUTE: [b"<sip:p1.example.com;lr>", b"<sip:p2.example.com;lr>", b'"x,y" <sip:p3.example.com;lr>;a=","', b"<sip:p4.example.com;lr>"],
+    VIA: [
+        b"SIP/2.0/TLS a.example.com;branch=z9hG4bK1;rport", b"SIP/2.0/TLS b.example.com",
+        b"SIP/2.0/TLS c.example.com",
+    ],
+    ROUTE: [
+        b"<sip:p1.example.com;lr>", b"<sip:p2.example.com;lr>", b'"x,y" <sip:p3.example.com;lr>;a=","',
+        b"<sip:p4.example.com;lr>",
+    ],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "count"), [(name, count) for name, all_ in VALUES.items() for count in range(1, len(all_) + 2)])
+@pytest.mark.parametrize(
+    ("name", "count"), [(name, count) for name, all_ in VALUES.items() for count in range(1, len(all_) + 2)]
+)
 def test_remove_first_values(name: bytes, count: int) -> None:
     after = parse_message(spliced(lambda s: s.remove_first_value(name, count)))
     assert parse_message(INVITE).values(name) == VALUES[name]
@@ -101,10 +120,14 @@ def test_what_is_left_of_a_line_is_left_as_it_was() -> None:
     after = spliced(lambda s: s.remove_first_value(ROUTE, 1))
     assert after == INVITE.replace(b"Route: <sip:p1.example.com;lr>,<", b"Route: <")
     after = spliced(lambda s: s.remove_first_value(VIA, 1))
-    assert after == INVITE.replace(b"v:SIP/2.0/TLS a.example.com;branch=z9hG4bK1;rport ,\r\n\t SIP", b"v: SIP")
+    assert after == INVITE.replace(
+        b"v:SIP/2.0/TLS a.example.com;branch=z9hG4bK1;rport ,\r\n\t SIP", b"v: SIP"
+    )
 
 
-@pytest.mark.parametrize("line", [b"Route: <sip:a>,", b"Route: ,<sip:a>,,", b"Route:\r\n <sip:a>", b"Route: <sip:a>\r\n ,"])
+@pytest.mark.parametrize(
+    "line", [b"Route: <sip:a>,", b"Route: ,<sip:a>,,", b"Route:\r\n <sip:a>", b"Route: <sip:a>\r\n ,"]
+)
 def test_one_value_and_commas(line: bytes) -> None:
     raw = b"OPTIONS sip:b@c SIP/2.0\r\nA: b\r\n" + line + b"\r\nC: d\r\n\r\n"
     assert spliced(lambda s: s.remove_first_value(ROUTE), raw) == raw.replace(line + b"\r\n", b"")
@@ -133,8 +156,13 @@ def test_a_proxys_edits_together() -> None:
 # Properties ---------------------------------------------------------------------------------------------
 
 _name = st.sampled_from([b"Via", b"v", b"VIA ", b"Route", b"X-Own", b"Subject", b"m", b"Record-Route\t"])
-_text = st.lists(st.sampled_from([b"a", b"<sip:a,b@c;lr>", b'"x,\\"y"', b" ", b"\r\n ", b"\xff", b",", b";p=1"]), max_size=6)
-_line = st.tuples(_name, _text).map(lambda t: t[0] + b":" + b"".join(t[1]).replace(b"\r\n \r\n", b"\r\n") + b".")
+_text = st.lists(
+    st.sampled_from([b"a", b"<sip:a,b@c;lr>", b'"x,\\"y"', b" ", b"\r\n ", b"\xff", b",", b";p=1"]),
+    max_size=6,
+)
+_line = st.tuples(_name, _text).map(
+    lambda t: t[0] + b":" + b"".join(t[1]).replace(b"\r\n \r\n", b"\r\n") + b"."
+)
 
 
 @st.composite
@@ -147,7 +175,12 @@ def messages(draw: st.DrawFn) -> bytes:
 @given(messages(), _name, st.integers(1, 3))
 def test_what_was_inserted_and_removed_again(raw: bytes, name: bytes, count: int) -> None:
     canonical = parse_message(name.strip().join([b"A b SIP/2.0\r\n", b": x\r\n\r\n"])).fields[0][0]
-    there = spliced(lambda s: [s.prepend(canonical, b"%s: ins%d" % (name.strip(), n)) for n in range(count)] and None, raw)
+
+    def insert(splice: Splice) -> None:
+        for number in range(count):
+            splice.prepend(canonical, b"%s: inserted %d" % (name.strip(), number))
+
+    there = spliced(insert, raw)
     assert len(there) > len(raw)
     assert spliced(lambda s: s.remove_first_value(canonical, count), there) == raw
 
@@ -200,8 +233,10 @@ def noted(via: bytes, address: str = "192.0.2.1", port: int = 4444) -> bytes:
         (b" SIP/2.0/TLS a.b;rport;branch=1", b"SIP/2.0/TLS a.b;rport=4444;branch=1;received=192.0.2.1"),
         (b" SIP/2.0/TLS 192.0.2.1;rport", b"SIP/2.0/TLS 192.0.2.1;rport=4444;received=192.0.2.1"),
         (b" SIP/2.0/TLS 192.0.2.1;branch=1", b"SIP/2.0/TLS 192.0.2.1;branch=1"),
-        (b" SIP/2.0/TLS a.b;branch=1,SIP/2.0/TLS c.d;rport", b"SIP/2.0/TLS a.b;branch=1;received=192.0.2.1,SIP/2.0/TLS c.d;rport"),
-        (b' SIP/2.0/TLS a.b;x="y,z" , SIP/2.0/TLS c.d', b'SIP/2.0/TLS a.b;x="y,z";received=192.0.2.1 , SIP/2.0/TLS c.d'),
+        (b" SIP/2.0/TLS a.b;branch=1,SIP/2.0/TLS c.d;rport",
+         b"SIP/2.0/TLS a.b;branch=1;received=192.0.2.1,SIP/2.0/TLS c.d;rport"),
+        (b' SIP/2.0/TLS a.b;x="y,z" , SIP/2.0/TLS c.d',
+         b'SIP/2.0/TLS a.b;x="y,z";received=192.0.2.1 , SIP/2.0/TLS c.d'),
         (b' SIP/2.0/TLS a.b;x=";rport";rport', b'SIP/2.0/TLS a.b;x=";rport";rport=4444;received=192.0.2.1'),
     ],
 )  # fmt: skip
@@ -211,7 +246,8 @@ def test_received(via: bytes, expected: bytes) -> None:
 
 @pytest.mark.parametrize(
     "lie",
-    [b";received=6.6.6.6", b";Received = 6.6.6.6", b"; \r\n received\r\n =\r\n 6.6.6.6", b";received", b";received=6.6.6.6;received=7.7.7.7",
+    [b";received=6.6.6.6", b";Received = 6.6.6.6", b"; \r\n received\r\n =\r\n 6.6.6.6", b";received",
+     b";received=6.6.6.6;received=7.7.7.7",
      b';x=";received=1";received=6.6.6.6'],
 )  # fmt: skip
 @pytest.mark.parametrize("host", [b"a.b", b"192.0.2.1"])

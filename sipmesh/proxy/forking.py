@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -40,10 +41,10 @@ class BranchSender:
 
     def start(self, branch: Branch, where: Flow | SipUri) -> None:
         """Send, now if a flow is up, else when one is."""
-        if isinstance(where, Flow):
-            self._put(branch, where)
-        else:
+        if isinstance(where, SipUri):
             run(self._towards(branch, where), lambda failure: self._broken(branch, failure))
+        else:
+            self._put(branch, where)
 
     def next_hop_failed(self, branch: Branch, because: str) -> bool:
         """Turn to the next candidate. True if there is one."""
@@ -58,7 +59,7 @@ class BranchSender:
         try:
             place, verdict = self._reaching.allowed(uri)
             found = self._reaching.candidates(place, verdict)
-            candidates = found if isinstance(found, tuple) else await found
+            candidates = await found if isinstance(found, Deferred) else found
         except Unreachable as error:
             branch.conclude(error.status, error.because)
             return
@@ -77,7 +78,7 @@ class BranchSender:
         while True:
             try:
                 found = self._reaching.connect(candidate)
-                flow = found if isinstance(found, Flow) else await found
+                flow = await found if isinstance(found, Deferred) else found
                 break
             except NotConnected as error:
                 self._tried.append(error.because)
@@ -107,18 +108,18 @@ class AckSender:
 
     def start(self, where: Flow | SipUri) -> None:
         """Send, now if a flow is up, else when one is."""
-        if isinstance(where, Flow):
-            self._put(where)
-        else:
+        if isinstance(where, SipUri):
             run(self._towards(where), lambda failure: log.info("an ACK got lost: {why}", why=failure.value))
+        else:
+            self._put(where)
 
     async def _towards(self, uri: SipUri) -> None:
         place, verdict = self._reaching.allowed(uri)
         found = self._reaching.candidates(place, verdict)
-        for candidate in found if isinstance(found, tuple) else await found:
+        for candidate in await found if isinstance(found, Deferred) else found:
             try:
                 reached = self._reaching.connect(candidate)
-                self._put(reached if isinstance(reached, Flow) else await reached)
+                self._put(await reached if isinstance(reached, Deferred) else reached)
                 return
             except NotConnected:
                 continue

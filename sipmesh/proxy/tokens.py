@@ -11,8 +11,9 @@ another flow by the time the next request comes.
 
 from __future__ import annotations
 
-import hmac
 from base64 import urlsafe_b64encode
+from hashlib import blake2b
+from hmac import compare_digest
 
 from ..decisions import Client
 from ..transport.flow import Flow
@@ -32,8 +33,9 @@ class RouteTokens:
         self._key = key
 
     def _seal(self, *parts: bytes) -> str:
-        mac = hmac.digest(self._key, b"\0".join(parts), "sha256")
-        return urlsafe_b64encode(mac[:_SEAL]).decode("ascii")
+        # Keyed BLAKE2 (RFC 7693) is a MAC by itself, and a third of HMAC-SHA-256's cost on a message this short.
+        mac = blake2b(b"\0".join(parts), key=self._key, digest_size=_SEAL).digest()
+        return urlsafe_b64encode(mac).decode("ascii")
 
     def for_dialog(self, call_id: bytes, left: str, right: str) -> str:
         """For a Record-Route of ours: this dialog runs between these neighbours."""
@@ -48,9 +50,7 @@ class RouteTokens:
         expected = self._seal(
             b"dialog", call_id, left.encode("utf-8", "replace"), right.encode("utf-8", "replace")
         )
-        return (
-            (left, right) if hmac.compare_digest(seal.encode("utf-8", "replace"), expected.encode()) else None
-        )
+        return (left, right) if compare_digest(seal.encode("utf-8", "replace"), expected.encode()) else None
 
     def for_path(self, flow: Flow) -> str:
         """For a Path of ours: this flow."""
@@ -62,6 +62,4 @@ class RouteTokens:
         if not (rest[:1] == "f" and rest[1:].isdecimal() and rest.isascii()):
             return None
         expected = self._seal(b"path", rest[1:].encode())
-        return (
-            int(rest[1:]) if hmac.compare_digest(seal.encode("utf-8", "replace"), expected.encode()) else None
-        )
+        return int(rest[1:]) if compare_digest(seal.encode("utf-8", "replace"), expected.encode()) else None

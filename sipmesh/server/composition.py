@@ -56,6 +56,7 @@ class Composition:
     pool: FlowPool
     tracer: Tracer
     wheel: TimerWheel
+    dns: DnsClient
     listeners: tuple[tuple[str, ListenerTLS], ...]
     lifecycles: tuple[ILifecycle, ...]
 
@@ -73,7 +74,7 @@ def compose(configuration: Configuration, policies: Policies, reactor: IReactor)
     site = Site(configuration.server.name, configuration.server.port, frozenset(configuration.server.domains))
     tokens = RouteTokens(secrets.token_bytes(32))
     tracer = Tracer(time.time, site.name)
-    locator = Locator(_dns(configuration, reactor), reactor)
+    dns = _dns(configuration, reactor)
     decisions = Decisions(
         admission=Admission(_authenticator(configuration, policies), policies.federation),
         routing=RoutingChain(
@@ -83,12 +84,18 @@ def compose(configuration: Configuration, policies: Policies, reactor: IReactor)
         locations=policies.locations,
         register=_register(configuration, policies),
     )
-    reaching = Reaching(pool, locator, judge.reach, site, tokens)
+    reaching = Reaching(pool, Locator(dns, reactor), judge.reach, site, tokens)
     proxy = Proxy(site, pool, reaching, tokens, decisions, wheel, tracer)
     pool.use(proxy)
-    parts = (*policies.server_lists, *policies.federation, *policies.routing, policies.users, policies.locations)
+    parts = (
+        *policies.server_lists,
+        *policies.federation,
+        *policies.routing,
+        policies.users,
+        policies.locations,
+    )
     lifecycles = tuple(ILifecycle(part) for part in parts if ILifecycle.providedBy(part))
-    return Composition(proxy, pool, tracer, wheel, listeners, lifecycles)
+    return Composition(proxy, pool, tracer, wheel, dns, listeners, lifecycles)
 
 
 def _problem(

@@ -102,13 +102,13 @@ class Users:
 class Registrar:
     """``[registrar]``: bounds on registrations (RFC 3261 §10.3).
 
-    :ivar minimum: seconds; who asks for less gets 423 with Min-Expires.
+    :ivar minimum: seconds; who asks for less gets 423 with Min-Expires. At most an hour (§10.3 step 6).
     :ivar maximum: seconds; who asks for more gets this.
     :ivar default: seconds, for who doesn't ask.
     :ivar contacts: at most so many contacts for an address of record.
     """
 
-    minimum: WholeSeconds = 60
+    minimum: Annotated[int, Between(1, 3600, unit="seconds")] = 60
     maximum: WholeSeconds = 7200
     default: WholeSeconds = 3600
     contacts: Annotated[int, Between(1, 1000)] = 10

@@ -80,6 +80,7 @@ class SipMeshService(Service):
         while len(self._parts.pool) and self._reactor.seconds() < end:
             await deferLater(self._reactor, 0.02)
         self._parts.pool.abort_all()
+        await self._parts.dns.close()
         for loop in self._loops:
             if loop.running:
                 loop.stop()

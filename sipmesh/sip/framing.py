@@ -64,7 +64,9 @@ class StreamFramer:
         """Whether a message has begun that is not yet whole."""
         return bool(self._buffer)
 
-    def feed(self, data: bytes) -> Iterator[Request | Response | KeepAlive | MalformedRequest | MalformedResponse]:
+    def feed(
+        self, data: bytes
+    ) -> Iterator[Request | Response | KeepAlive | MalformedRequest | MalformedResponse]:
         """Take what arrived and yield what it completes.
 
         A malformed request that left the stream in step is yielded as :class:`.MalformedRequest`, to be

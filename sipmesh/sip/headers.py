@@ -13,8 +13,8 @@ from attrs import frozen
 from .errors import SipSyntaxError
 from .uri import Params, Uri, format_params, parse_uri
 
-# In each of these, where one repeat ends the next can't go on with what it took, or it is possessive (``++``):
-# no input makes a match backtrack more than linearly.
+# In each of these, where one repeat ends the next can't go on with what it took, or it is possessive
+# (``*+``): no input makes a match backtrack more than linearly.
 _TOKEN = rb"[A-Za-z0-9.!%*_+`'~-]+"
 _VIA_VALUE = rb'(?:"(?:[^"\\]|\\.)*+"|[^\x00-\x20\x7f;,"]*+)'
 _VIA = re.compile(
@@ -27,8 +27,10 @@ VIA_PARAM = re.compile(rb";[ \t]*(" + _TOKEN + rb")[ \t]*(?:=[ \t]*(" + _VIA_VAL
 """One parameter in :attr:`Via.params`: its name and its value."""
 
 _CSEQ = re.compile(rb"([0-9]{1,10})[ \t]+(" + _TOKEN + rb")")
-# A display name without quotes is more than tokens in practice; but with a comma two readers see two addresses.
-_NAME_ADDR = re.compile(r'(?P<display>"(?:[^"\\]|\\.)*+"\s*|[^<",]*)<(?P<uri>[^<>]*)>(?P<params>.*)', re.DOTALL)
+# A display name without quotes is more than tokens in practice; but with a comma, readers see two addresses.
+_NAME_ADDR = re.compile(
+    r'(?P<display>"(?:[^"\\]|\\.)*+"\s*|[^<",]*)<(?P<uri>[^<>]*)>(?P<params>.*)', re.DOTALL
+)
 _PARAM = re.compile(
     r'\s*;\s*(?P<name>[^\s=;,"<>]+)(?:\s*=\s*(?P<value>"(?:[^"\\]|\\.)*+"|[^\s;,"<>]+)?)?\s*', re.DOTALL
 )
@@ -186,8 +188,8 @@ class Address:
         return str(self).encode("utf-8", "surrogateescape")
 
 
-# From, To and Route come again with each message of a dialog. What is long is not worth keeping, and a stranger
-# must not be able to fill memory with it.
+# From, To and Route come again with each message of a dialog. What is long is not worth keeping, and a
+# stranger must not be able to fill memory with it.
 _KEPT = 256
 
 

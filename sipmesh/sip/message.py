@@ -32,7 +32,7 @@ _DIGITS = 10
 """Digits in the longest number that is read, leading zeros and all."""
 
 Field = tuple[bytes, int, int, int]
-"""A header field: canonical name (``b""``: malformed); offsets of its line, of what follows the colon, of its end."""
+"""A header field: canonical name (``b""``: malformed); offsets of its line, of its value, of its end."""
 
 
 class Message:
@@ -43,7 +43,18 @@ class Message:
     :ivar body_start: the offset of the body in ``raw``.
     """
 
-    __slots__ = ("_call_id", "_cseq", "_first", "_from", "_repeated", "_to", "_via", "body_start", "fields", "raw")
+    __slots__ = (
+        "_call_id",
+        "_cseq",
+        "_first",
+        "_from",
+        "_repeated",
+        "_to",
+        "_via",
+        "body_start",
+        "fields",
+        "raw",
+    )
 
     raw: bytes
     fields: list[Field]
@@ -73,6 +84,13 @@ class Message:
     def has(self, name: bytes) -> bool:
         """Whether a field of this canonical name is there."""
         return name in self._first
+
+    def place(self, name: bytes) -> int:
+        """The place in ``fields`` of the first field of this canonical name.
+
+        :raises KeyError: if there is none.
+        """
+        return self._first[name]
 
     def first(self, name: bytes) -> bytes | None:
         """The value of the first field of this canonical name, unfolded; None if there is none."""
@@ -349,7 +367,7 @@ class Head:
         raise self._malformed_start(raw, body_start)
 
     def _malformed_start(self, raw: bytes, body_start: int) -> SipSyntaxError:
-        """What a start line was that is none, as far as it can be told: for a 400, see RFC 4475 §3.1.2.8 to §3.1.2.10."""
+        """What was meant, as far as can be told, so that it can be answered (RFC 4475 §3.1.2.8 to 10)."""
         words = self.start_line.split()
         if words and _VERSION.fullmatch(words[0]):
             return MalformedResponse("malformed status line")

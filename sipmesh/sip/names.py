@@ -60,8 +60,8 @@ _COMPACT = {
 _SPELT = (
     b"Via From To Call-ID CSeq Contact Max-Forwards Route Record-Route Path Require Proxy-Require Supported "
     b"Unsupported Expires Min-Expires Content-Length Content-Type Authorization Proxy-Authorization "
-    b"WWW-Authenticate Proxy-Authenticate P-Asserted-Identity P-Preferred-Identity Privacy User-Agent Server Allow "
-    b"Accept Event Subscription-State Session-Expires Min-SE Date Subject Reason Warning Retry-After"
+    b"WWW-Authenticate Proxy-Authenticate P-Asserted-Identity P-Preferred-Identity Privacy User-Agent Server "
+    b"Allow Accept Event Subscription-State Session-Expires Min-SE Date Subject Reason Warning Retry-After"
 ).split()
 SPELLINGS = {name: name.lower() for name in _SPELT}
 SPELLINGS |= _COMPACT | {c.upper(): full for c, full in _COMPACT.items()}

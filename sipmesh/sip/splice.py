@@ -9,7 +9,7 @@ from __future__ import annotations
 from operator import itemgetter
 
 from .headers import VIA_PARAM, split_values
-from .message import Field, Message, Request
+from .message import Message, Request
 from .names import VIA
 
 _by_place = itemgetter(0)
@@ -32,7 +32,7 @@ class Splice:
         self._edits.append((0, end, line + b"\r\n"))
 
     def prepend(self, name: bytes, line: bytes) -> None:
-        """Insert a header line before the first field of this canonical name, else before the first field of all.
+        """Insert a header line before the first field of this canonical name, else before the first of all.
 
         :param line: one or more whole header lines, without the last one's CRLF.
         """
@@ -113,31 +113,38 @@ def with_received(request: Request, address: str, port: int) -> Request:
     """
     via = request.via
     host = address.encode("ascii")
-    params, needed = b"", via.host.strip(b"[]") != host
-    for param in VIA_PARAM.finditer(via.params):
-        text, name, told = param.group(0, 1, 2)
-        name = name.lower()
-        needed = needed or name in (b"rport", b"received")
-        if name == b"rport" and not told:
-            params += b";rport=%d" % port
-        elif name != b"received":
-            # A client may not say of itself where it was received from.
-            params += text
-    if not needed:
+    params = via.params
+    if params[-6:] == b";rport" and b"received" not in params and b'"' not in params:
+        # As nearly every client writes it.
+        noted = b"%s=%d;received=%s" % (params, port, host)
+    elif b"rport" in params.lower() or b"received" in params.lower() or via.host.strip(b"[]") != host:
+        noted = _noted(params, host, port)
+    else:
         return request
     # The unfolded value, which is what ``via`` was read from: a fold hides nothing.
     value = request.first(VIA) or b""
     top = split_values(value)[0] if b"," in value else value
-    start = value.index(top)
-    end = start + len(top)
-    value = b"%s%s;received=%s%s" % (value[start : end - len(via.params)], params.rstrip(), host, value[end:])
-    number = next(n for n, field in enumerate(request.fields) if field[0] == VIA)
-    return _with_value(request, number, request.fields[number], b" " + value)
+    end = value.index(top) + len(top)
+    return _with_value(request, VIA, b" " + value[: end - len(params)] + noted + value[end:])
 
 
-def _with_value(request: Request, number: int, field: Field, value: bytes) -> Request:
-    """The same request with the value of one field replaced: the index moves along, nothing is parsed again."""
-    name, line, start, end = field
+def _noted(params: bytes, host: bytes, port: int) -> bytes:
+    kept = b""
+    for param in VIA_PARAM.finditer(params):
+        text, name, told = param.group(0, 1, 2)
+        name = name.lower()
+        if name == b"rport" and not told:
+            kept += b";rport=%d" % port
+        elif name != b"received":
+            # A client may not say of itself where it was received from.
+            kept += text
+    return b"%s;received=%s" % (kept.rstrip(), host)
+
+
+def _with_value(request: Request, name: bytes, value: bytes) -> Request:
+    """The same request with the first value of a field replaced: the index moves along, nothing is parsed again."""
+    number = request.place(name)
+    _, line, start, end = request.fields[number]
     by = len(value) - (end - start)
     fields = request.fields[:number]
     fields.append((name, line, start, end + by))

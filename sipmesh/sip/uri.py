@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 
 from .errors import SipSyntaxError
 
-# What no part of a URI may hold. Bytes above 127 are let through: they are seen, though RFC 3261 has them escaped.
+# What no part of a URI may hold. Bytes above 127 are let through: they do come, if against the grammar.
 _BAD = r"\x00-\x20\x7f<>\""
 _PARAMS = rf"(?P<params>(?:;[^;?={_BAD}]+(?:=[^;?{_BAD}]*)?)*)"
 _SIP = re.compile(
@@ -122,7 +122,7 @@ class SipUri:
 
     @property
     def aor(self) -> str:
-        """The address of record that this URI names: ``sip:user@host``, unescaped, without port or parameters.
+        """The address of record that this URI names: ``sip:user@host``, unescaped, no port, no parameters.
 
         RFC 3261 §10.3 step 5: the canonical form that indexes bindings. ``sips`` and ``sip`` share it, as a
         user has one set of bindings whichever way they are asked for. It is a key, and not for the wire: what
@@ -131,7 +131,9 @@ class SipUri:
         host = _without_trailing_dot(self.host)
         if self.user is None:
             return f"sip:{host}"
-        user = unquote_to_bytes(self.user.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+        user = unquote_to_bytes(self.user.encode("utf-8", "surrogateescape")).decode(
+            "utf-8", "surrogateescape"
+        )
         return f"sip:{user}@{host}"
 
     @property
@@ -145,7 +147,7 @@ class SipUri:
         return evolve(self, params=tuple(p for p in self.params if p[0] not in names) + params)
 
     def equivalent(self, other: Uri) -> bool:
-        """Whether two URIs are equal as RFC 3261 §19.1.4 says (not what ``==`` says: that compares spelling)."""
+        """Whether two URIs are equal as RFC 3261 §19.1.4 has it; ``==`` compares spelling."""
         if not isinstance(other, SipUri):
             return False
         if (self.scheme, self.port) != (other.scheme, other.port):
