@@ -67,12 +67,14 @@ class Node:
         peers: str = "both",
         credential: tuple[Path, Path] | None = None,
         address: str | None = None,
+        algorithms: str = "",
         more: str = "",
     ) -> None:
         """:param policies: the sections ``[[server_list]]``, ``[[federation]]`` and ``[[routing]]``.
 
         :param users: user names of the first domain, with their passwords.
         :param hosts: addresses by name, in place of DNS.
+        :param algorithms: the only digest algorithm to challenge with; ``""`` for the server's choice.
         """
         self.name = name
         self.address = address or loopback_address()
@@ -82,7 +84,8 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
         certificate, key = credential or company.certificate(name, *domains)
         (self.directory / "hosts").write_text("".join(f"{a} {n}\n" for n, a in (hosts or {}).items()))
-        sections = _USERS if users is not None else ""
+        only = f'algorithms = ["{algorithms}"]' if algorithms else ""
+        sections = _USERS.format(only=only) if users is not None else ""
         if users is not None:
             create_schema(self.directory / "users.db")
             for user, password in users.items():
@@ -146,6 +149,11 @@ class Node:
             self._process.terminate()
             self._process.wait(PATIENCE)
 
+    def wait_for_log(self, text: str) -> str:
+        """Wait until a line with this text is in the log, and return that line."""
+        wait_for(lambda: text in self.log.read_text(), f"{text!r} does not come to be in {self.log}")
+        return next(line for line in self.log.read_text().splitlines() if text in line)
+
     def watch(self) -> Watch:
         """Look at what happens from now on, as ``sipmesh trace`` does."""
         return Watch(self.directory / "trace.sock")
@@ -190,6 +198,23 @@ def running(*nodes: Node) -> Iterator[None]:
             node.stop()
 
 
+@contextmanager
+def name_server(records: dict[str, list[str]]) -> Iterator[str]:
+    """A DNS server with these records (see :func:`sipmesh.testing.dns.zone_server`); its ``address:port``."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _NAME_SERVER, json.dumps(records)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
 def wait_for(true: Callable[[], bool], otherwise: str) -> None:
     """Ask again and again until something is so; fail when patience has run out."""
     over = threading.Event()
@@ -204,6 +229,14 @@ def wait_for(true: Callable[[], bool], otherwise: str) -> None:
 
 
 _TWISTD = "from twisted.scripts.twistd import run; run()"
+_NAME_SERVER = """
+import json, sys
+from twisted.internet import reactor
+from sipmesh.testing.dns import zone_server
+server = zone_server(reactor, json.loads(sys.argv[1]))
+print(f"{server.address}:{server.port}", flush=True)
+reactor.run()
+"""
 _CONFIGURATION = """
 [server]
 name = "{name}"
@@ -232,6 +265,7 @@ _USERS = """
 [users]
 policy = "users.sqlite"
 database = "users.db"
+{only}
 
 [location]
 policy = "location.sqlite"

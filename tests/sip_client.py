@@ -153,6 +153,17 @@ Contact: <sip:{user.partition(":")[2].partition("@")[0]}@{self.here};transport=t
         )
         self.send("\n".join(line for line in text.split("\n") if line))
 
+    def in_dialog_back(self, method: str, invite: Request, number: int) -> None:
+        """A request of ours inside the dialog that we made with a 2xx to ``invite``: its Route set is as it came."""
+        routes = "".join(f"Route: {value.decode()}\n" for value in invite.values(b"record-route"))
+        target = invite.first(b"contact").decode().strip("<>").partition(">")[0]
+        from_, to, call_id = (invite.first(n).decode() for n in (b"to", b"from", b"call-id"))
+        self.send(
+            f"{method} {target} SIP/2.0\nVia: SIP/2.0/TLS {self.here};branch=z9hG4bKb{next(_numbers)};rport\n"
+            f"{routes}From: {from_};tag=callee\nTo: {to}\nCall-ID: {call_id}\nCSeq: {number} {method}\n"
+            "Max-Forwards: 70"
+        )
+
     def close(self) -> None:
         """Hang up the connection."""
         self.socket.close()

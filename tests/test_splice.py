@@ -256,6 +256,9 @@ def test_a_client_does_not_say_where_it_was_received_from(lie: bytes, host: byte
     assert b"6.6.6.6" not in value
     assert b"7.7.7.7" not in value
     assert value.endswith(b";branch=1;received=192.0.2.1")
+    value = noted(b" SIP/2.0/TLS " + host + lie + b";rport")
+    assert b"6.6.6.6" not in value
+    assert value.endswith(b";rport=4444;received=192.0.2.1")
 
 
 def test_received_from_ipv6() -> None:

@@ -10,6 +10,7 @@ from .ca import ca
 from .check import check
 from .init import init
 from .policies import policies
+from .trace import trace
 from .user import user
 
 
@@ -30,7 +31,7 @@ def sipmesh() -> None:
     """
 
 
-for _command in (init, ca, user, check, policies):
+for _command in (init, ca, user, check, policies, trace):
     sipmesh.add_command(_command)
 
 

@@ -16,6 +16,19 @@ from ..sip.message import Request
 from ..transport.flow import Flow
 
 
+def without_secrets(uri: bytes) -> str:
+    """A Request-URI as it may be shown: without the password and the header fields that may stand in one.
+
+    :param uri: as it was received, however malformed (RFC 3261 §19.1.1).
+    """
+    text = uri.decode("utf-8", "replace")
+    before, at, place = text.partition("@")
+    if not at:
+        return text.partition("?")[0]
+    scheme, colon, user = before.partition(":")
+    return f"{scheme}{colon}{user.partition(':')[0]}@{place.partition('?')[0].rpartition('@')[2]}"
+
+
 def describe_peer(flow: Flow) -> str:
     """Who is at the other end, in a few words."""
     peer = flow.peer
@@ -50,8 +63,9 @@ class Tracer:
         self.watched = True
 
     def detach(self, observer: ITraceObserver) -> None:
-        """The end of that."""
-        self._observers.remove(observer)
+        """The end of that; also for one that was detached already, as it had raised."""
+        if observer in self._observers:
+            self._observers.remove(observer)
         self.watched = bool(self._observers)
 
     def flow(self, flow: Flow, step: str, because: str) -> None:
@@ -72,7 +86,7 @@ class Tracer:
             flow,
             {
                 "method": request.method.decode("ascii", "replace"),
-                "uri": request.uri_bytes.decode("utf-8", "replace"),
+                "uri": without_secrets(request.uri_bytes),
                 "call_id": call_id,
                 "cseq": cseq,
                 "step": step,

@@ -64,8 +64,12 @@ class Composition:
 def compose(configuration: Configuration, policies: Policies, reactor: IReactor) -> Composition:
     """Build a server. Opens no port and starts nothing.
 
-    :raises ConfigurationError: if certificates or anchors can't be used, with the file and what is wrong with it.
+    :raises ConfigurationError: if certificates or anchors can't be used, with the file and what is wrong with it;
+        or if a policy breaks its interface.
     """
+    broken = tuple(policies.verify())
+    if broken:
+        raise ConfigurationError(broken)
     anchors = _anchor_sets(configuration, policies)
     judge = Judge(policies.server_lists, policies.federation, anchors)
     listeners, connector = _tls(configuration, anchors)
@@ -77,9 +81,7 @@ def compose(configuration: Configuration, policies: Policies, reactor: IReactor)
     dns = _dns(configuration, reactor)
     decisions = Decisions(
         admission=Admission(_authenticator(configuration, policies), policies.federation),
-        routing=RoutingChain(
-            [(s.policy, p) for s, p in zip(configuration.routing, policies.routing, strict=True)]
-        ),
+        routing=RoutingChain(tuple(zip(policies.routing_names, policies.routing, strict=True))),
         reach=judge.reach,
         locations=policies.locations,
         register=_register(configuration, policies),

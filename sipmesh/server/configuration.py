@@ -17,6 +17,9 @@ Seconds = Annotated[float, Between(0.001, unit="seconds")]
 WholeSeconds = Annotated[int, Between(1, 2**32 - 1, unit="seconds")]  # RFC 3261 §20.19: delta-seconds
 Name = Annotated[str, HostName()]
 
+PYTHON = Path("<Python>")
+"""What messages call a configuration that was read from no file, as Python does with code."""
+
 
 @frozen
 class Server:
@@ -164,9 +167,12 @@ class Trace:
 
 @frozen
 class Configuration:
-    """All of ``sipmesh.toml``.
+    """All of ``sipmesh.toml``, or what was composed in Python in its place.
 
-    :ivar file: where it was read.
+    In Python ``server``, ``tls`` and ``listen`` are enough. The policies are then objects, in a
+    :class:`.Policies`; ``users``, ``location``, ``server_list``, ``federation`` and ``routing``, which name
+    policies that are still to be built, are left out.
+
     :ivar server: see :class:`Server`.
     :ivar tls: see :class:`Tls`.
     :ivar listen: at least one, see :class:`Listen`.
@@ -181,9 +187,9 @@ class Configuration:
     :ivar resolver: see :class:`Resolver`.
     :ivar limits: see :class:`Limits`.
     :ivar trace: see :class:`Trace`.
+    :ivar file: where it was read; what messages call it if it was read nowhere.
     """
 
-    file: Path
     server: Server
     tls: Tls
     listen: tuple[Listen, ...]
@@ -198,6 +204,7 @@ class Configuration:
     resolver: Resolver = Resolver()
     limits: Limits = Limits()
     trace: Trace = Trace()
+    file: Path = PYTHON
 
     @property
     def realm(self) -> str | None:

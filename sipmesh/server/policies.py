@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 from twisted.cred.checkers import ICredentialsChecker
 from zope.interface import Interface
 from zope.interface.exceptions import (
@@ -26,7 +26,7 @@ from zope.interface.verify import verifyObject
 
 from ..decisions import PolicyPlugin
 from ..interfaces import IFederationPolicy, ILocationStore, IRoutingPolicy, ISecureServerList
-from .configuration import Configuration, PolicySection
+from .configuration import PYTHON, Configuration, PolicySection
 from .installed import installed_policies
 from .problems import ConfigurationError, Problem, Unfit
 from .structuring import structure
@@ -42,11 +42,13 @@ _INTERFACES: dict[str, InterfaceClass] = {
 
 @frozen
 class Policies:
-    """The policies of a configuration, built and verified, not yet started.
+    """The policies of a server, built, not yet started.
 
     :ivar server_lists: in the order in which they are asked; likewise the others.
     :ivar users: None on a server that has no users.
     :ivar locations: None on a server that registers nobody.
+    :ivar routing_names: what the trace and the log call the routing policies, one by one; by default each by
+        its class.
     """
 
     server_lists: tuple[ISecureServerList, ...] = ()
@@ -54,6 +56,25 @@ class Policies:
     routing: tuple[IRoutingPolicy, ...] = ()
     users: ICredentialsChecker | None = None
     locations: ILocationStore | None = None
+    routing_names: tuple[str, ...] = field()
+
+    @routing_names.default
+    def _class_names(self) -> tuple[str, ...]:
+        return tuple(type(policy).__qualname__ for policy in self.routing)
+
+    def verify(self) -> Iterator[Problem]:
+        """Hold each to its interface, as those that a configuration names are when they are built."""
+        parts = {
+            "server_list": self.server_lists,
+            "federation": self.federation,
+            "routing": self.routing,
+            "users": () if self.users is None else (self.users,),
+            "location": () if self.locations is None else (self.locations,),
+        }
+        for key, policies in parts.items():
+            for policy in policies:
+                name = type(policy).__qualname__
+                yield from _breaches(_INTERFACES[key], policy, name, PYTHON, key)
 
 
 def load_policies(configuration: Configuration) -> Policies:
@@ -78,22 +99,27 @@ def build_policies(
     plugins = installed_policies().policies
     problems: list[Problem] = []
 
-    def built(name: str) -> tuple[Any, ...]:
+    def built(name: str) -> list[tuple[str, Any]]:
         found = sections[name]
         policies = []
         for section in found if isinstance(found, tuple) else [found] if found else []:
             try:
-                policies.append(load_policy(section, _INTERFACES[name], file, plugins))
+                policies.append((section.policy, load_policy(section, _INTERFACES[name], file, plugins)))
             except ConfigurationError as e:
                 problems.extend(e.problems)
-        return tuple(policies)
+        return policies
 
+    def alone(name: str) -> Any:
+        return next((policy for _, policy in built(name)), None)
+
+    routing = built("routing")
     policies = Policies(
-        server_lists=built("server_list"),
-        federation=built("federation"),
-        routing=built("routing"),
-        users=next(iter(built("users")), None),
-        locations=next(iter(built("location")), None),
+        server_lists=tuple(policy for _, policy in built("server_list")),
+        federation=tuple(policy for _, policy in built("federation")),
+        routing=tuple(policy for _, policy in routing),
+        routing_names=tuple(name for name, _ in routing),
+        users=alone("users"),
+        locations=alone("location"),
     )
     return policies, tuple(problems)
 
@@ -112,10 +138,7 @@ def load_policy(
         target = _target(section.policy, interface, plugins)
         cls = import_class(target, file.parent)
     policy = structure(dict(section.keys), cls, file, section.key)
-    problems = [
-        Problem(file, section.key, f"{section.policy} to provide {interface.__name__}", got, _where(cls))
-        for got in _breaches(interface, policy)
-    ]
+    problems = tuple(_breaches(interface, policy, section.policy, file, section.key))
     if problems:
         raise ConfigurationError(problems)
     return policy
@@ -186,13 +209,17 @@ def import_class(target: str, directory: Path) -> type[Any]:
 # Verifying ------------------------------------------------------------------------------------------------
 
 
-def _breaches(interface: InterfaceClass, policy: object) -> Iterator[str]:
-    """In which ways an object doesn't provide an interface, one sentence each, without its ``repr``."""
+def _breaches(
+    interface: InterfaceClass, policy: object, name: str, file: Path, key: str
+) -> Iterator[Problem]:
+    """In which ways an object doesn't provide an interface, without its ``repr``."""
     try:
         verifyObject(_as_type(interface), policy)
     except Invalid as e:
+        expected, where = f"{name} to provide {interface.__name__}", _where(type(policy))
         # Several come as one MultipleInvalid, which zope.interface does not type.
-        yield from (_breach(one, interface) for one in getattr(e, "exceptions", (e,)))
+        for one in getattr(e, "exceptions", (e,)):
+            yield Problem(file, key, expected, _breach(one, interface), where)
 
 
 def _as_type(interface: InterfaceClass) -> type[Interface]:

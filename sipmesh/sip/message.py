@@ -16,9 +16,7 @@ from .uri import SipUri, Uri, parse_uri
 
 _TOKEN = re.compile(rb"[A-Za-z0-9.!%*_+`'~-]+")
 _VERSION = re.compile(rb"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
-_REQUEST_LINE = re.compile(
-    rb"(" + _TOKEN.pattern + rb") ([^\x00-\x20\x7f]+) SIP/([0-9]+\.[0-9]+)", re.IGNORECASE
-)
+_REQUEST_LINE = re.compile(rb"(" + _TOKEN.pattern + rb") ([^\x00-\x20\x7f]+) [Ss][Ii][Pp]/([0-9]+\.[0-9]+)")
 _STATUS_LINE = re.compile(rb"SIP/2\.0 ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE | re.DOTALL)
 # A NUL that is not the second half of a quoted pair, the one place where RFC 3261 §25.1 allows it.
 _BARE_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\x00")

@@ -114,10 +114,11 @@ def with_received(request: Request, address: str, port: int) -> Request:
     via = request.via
     host = address.encode("ascii")
     params = via.params
-    if params[-6:] == b";rport" and b"received" not in params and b'"' not in params:
+    known = params.lower()
+    if known.endswith(b";rport") and b"received" not in known and b'"' not in known:
         # As nearly every client writes it.
         noted = b"%s=%d;received=%s" % (params, port, host)
-    elif b"rport" in params.lower() or b"received" in params.lower() or via.host.strip(b"[]") != host:
+    elif b"rport" in known or b"received" in known or via.host.strip(b"[]") != host:
         noted = _noted(params, host, port)
     else:
         return request
@@ -142,7 +143,7 @@ def _noted(params: bytes, host: bytes, port: int) -> bytes:
 
 
 def _with_value(request: Request, name: bytes, value: bytes) -> Request:
-    """The same request with the first value of a field replaced: the index moves along, nothing is parsed again."""
+    """The same request with the first such field replaced: the index moves along, nothing is parsed again."""
     number = request.place(name)
     _, line, start, end = request.fields[number]
     by = len(value) - (end - start)

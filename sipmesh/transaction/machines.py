@@ -87,7 +87,7 @@ class _Machine(Generic[F]):
                 self._stop_timers(keep="EF" if after is tables.PROCEEDING else "")
         self._carry_out(effects, what, data)
         if after is TERMINATED:
-            self._on_end()
+            self._end()
 
     def _carry_out(self, effects: tuple[str, ...], what: Message | None, data: bytes) -> None:
         for effect in effects:
@@ -104,6 +104,11 @@ class _Machine(Generic[F]):
 
     def _tell(self, effect: str, what: Message | None) -> None:
         raise NotImplementedError
+
+    def _end(self) -> None:
+        """Let go of the user, who holds this too: what is in no cycle is gone at once, with no work for the
+        garbage collector, which with thousands of transactions alive took an eighth of the server's time."""
+        self._on_end()
 
     def _start(self, name: str) -> None:
         duration = DURATIONS[name][self.flow.reliable]
@@ -158,6 +163,10 @@ class ServerTransaction(_Machine[F]):
         """Send a response; one that comes after the final one is dropped, save further 2xx to an INVITE."""
         self._feed(tables.status_event(status), None, data)
 
+    def _end(self) -> None:
+        super()._end()
+        self.user = None
+
     @property
     def answered(self) -> bool:
         """Whether a final response went out."""
@@ -197,7 +206,7 @@ class ClientTransaction(_Machine[F]):
         table = tables.INVITE_CLIENT if method == b"INVITE" else tables.NON_INVITE_CLIENT
         super().__init__(table, flow, wheel, on_end)
         self.branch = branch
-        self._user = user
+        self._user: ClientUser | None = user
         self._data = data
 
     def start(self) -> None:
@@ -207,6 +216,10 @@ class ClientTransaction(_Machine[F]):
     def received(self, response: Response) -> None:
         """A response that matches came."""
         self._feed(tables.status_event(response.status), response)
+
+    def _end(self) -> None:
+        super()._end()
+        self._user = None
 
     @property
     def pending(self) -> bool:
@@ -219,13 +232,16 @@ class ClientTransaction(_Machine[F]):
         return self.state == tables.PROCEEDING
 
     def _tell(self, effect: str, what: Message | None) -> None:
-        if effect == tables.PASS:
-            assert isinstance(what, Response)
-            self._user.responded(what)
-        elif effect == tables.SEND_ACK:
+        user = self._user
+        if effect == tables.SEND_ACK:
             assert isinstance(what, Response)
             self.flow.send(ack_for_failure(self._data, what))
+        elif user is None:
+            return
+        elif effect == tables.PASS:
+            assert isinstance(what, Response)
+            user.responded(what)
         elif effect == tables.PASS_TIMEOUT:
-            self._user.timed_out()
+            user.timed_out()
         else:
-            self._user.transport_failed()
+            user.transport_failed()
