@@ -20,8 +20,8 @@ from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from .decisions import (
-        BindingsLater,
         Bindings,
+        BindingsLater,
         FederatedPartner,
         Presented,
         Reach,
@@ -104,7 +104,7 @@ class IRoutingPolicy(Interface):
 
     def route(
         request: Request, context: RequestContext
-    ) -> RouteDecision | None | Awaitable[RouteDecision | None]:
+    ) -> RouteDecision | Awaitable[RouteDecision | None] | None:
         """Decide."""
 
 

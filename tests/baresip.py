@@ -73,13 +73,12 @@ class Baresip:
         self._control.sendall(b"%d:%s," % (len(text), text))
 
     def until(self, event_type: str) -> dict[str, object]:
-        """The next event of this type, such as ``CALL_ESTABLISHED``."""
-        while True:
+        """The next event of this type, such as ``CALL_ESTABLISHED``; it may have come before others asked for."""
+        while not any(event["type"] == event_type for event in self.events):
             message = self._message()
             if message.get("event"):
                 self.events.append(message)
-                if message["type"] == event_type:
-                    return message
+        return self.events.pop(next(n for n, e in enumerate(self.events) if e["type"] == event_type))
 
     def _message(self) -> dict[str, object]:
         """One netstring of JSON."""

@@ -22,7 +22,7 @@ class Kamailio:
     :param peer: the name and address of the SipMesh server that it hands to what is not its own.
     :param cas: files of the CAs that it trusts.
     :param credential: files of its certificate and key.
-    :param advertise: whether its Record-Route has ``name``; else, as Kamailio's default is, an IP address.
+    :param by_name: whether its Record-Route has ``name``; else IP addresses, as is Kamailio's default.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Kamailio:
         cas: tuple[Path, ...],
         credential: tuple[Path, Path],
         *,
-        advertise: bool = False,
+        by_name: bool = False,
         address: str | None = None,
     ) -> None:
         self.name = name
@@ -48,8 +48,8 @@ class Kamailio:
         values = {
             "DIRECTORY": str(self.directory),
             "ADDRESS": self.address,
-            "SERVERS": f"tls:{self.address}:5061" + (f" advertise {name}:5061" if advertise else ""),
-            "CLIENTS": f"tls:{self.address}:{CLIENTS}" + (f" advertise {name}:{CLIENTS}" if advertise else ""),
+            # Its `advertise` would do the same, but wants a DNS that knows the name.
+            "RECORD_ROUTE": f'record_route_preset("{name}:5061;transport=tls")' if by_name else "record_route()",
             "NAME": name,
             "DOMAIN": domain,
             "PEER_NAME": peer[0],
@@ -92,7 +92,7 @@ class Kamailio:
 
     def saw(self) -> list[tuple[str, ...]]:
         """What servers sent it: ``("request", METHOD)`` and ``("answer", METHOD, STATUS)``, in order."""
-        lines = re.findall(r"<script>: saw (.*)", self.log.read_text())
+        lines = re.findall(r"<script>: saw (.*)", self.log.read_text(errors="replace"))
         return [tuple(line.split()) for line in lines]
 
 
@@ -105,8 +105,8 @@ auto_aliases=no
 tcp_source_ipv4=__ADDRESS__
 enable_tls=yes
 alias="__NAME__"
-listen=__SERVERS__
-listen=__CLIENTS__
+listen=tls:__ADDRESS__:5061
+listen=tls:__ADDRESS__:5062
 loadmodule "tm.so"
 loadmodule "sl.so"
 loadmodule "rr.so"
@@ -121,7 +121,7 @@ loadmodule "tls.so"
 modparam("tls", "config", "__DIRECTORY__/tls.cfg")
 
 request_route {
-  if ($Rp == 5061) xlog("L_NOTICE", "saw request $rm\\n");
+  if ($Rp == 5061 || $si == "__PEER_ADDRESS__") xlog("L_NOTICE", "saw request $rm\\n");
   if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
   if (is_method("CANCEL")) { if (t_check_trans()) t_relay(); exit; }
   if (has_totag()) {
@@ -130,7 +130,7 @@ request_route {
     sl_send_reply("404", "Not here");
     exit;
   }
-  if (is_method("INVITE")) record_route();
+  if (is_method("INVITE")) __RECORD_ROUTE__;
   if ($rd == "__DOMAIN__") {
     if (is_method("REGISTER")) {
       # 4: the new contact replaces all others.

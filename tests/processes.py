@@ -67,6 +67,7 @@ class Node:
         peers: str = "both",
         credential: tuple[Path, Path] | None = None,
         address: str | None = None,
+        port: int = 5061,
         algorithms: str = "",
         more: str = "",
     ) -> None:
@@ -78,6 +79,7 @@ class Node:
         """
         self.name = name
         self.address = address or loopback_address()
+        self.port = port
         self.directory = company.directory / f"{name}-{next(_numbers)}"
         self.directory.mkdir()
         self.log = self.directory / "log"
@@ -98,6 +100,7 @@ class Node:
                 key=key,
                 ca=company.ca,
                 address=self.address,
+                port=port,
                 peers=peers,
             )
             + sections
@@ -129,7 +132,7 @@ class Node:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()
         with socket.socket() as probe:
-            return probe.connect_ex((self.address, 5061)) == 0
+            return probe.connect_ex((self.address, self.port)) == 0
 
     @property
     def pid(self) -> int:
@@ -241,6 +244,7 @@ _CONFIGURATION = """
 [server]
 name = "{name}"
 domains = {domains}
+port = {port}
 
 [tls]
 certificate = "{certificate}"
@@ -250,7 +254,7 @@ key = "{key}"
 enterprise = ["{ca}"]
 
 [[listen]]
-endpoint = "tcp:5061:interface={address}"
+endpoint = "tcp:{port}:interface={address}"
 peers = "{peers}"
 
 [resolver]

@@ -153,6 +153,23 @@ Contact: <sip:{user.partition(":")[2].partition("@")[0]}@{self.here};transport=t
         )
         self.send("\n".join(line for line in text.split("\n") if line))
 
+    def provisional(self, status: int) -> Response:
+        """The next provisional response of this status; others before it are passed over."""
+        while True:
+            message = self.receive()
+            assert isinstance(message, Response), message
+            assert message.status < 200, message
+            if message.status == status:
+                return message
+
+    def cancel(self, ringing: Response, uri: str) -> None:
+        """Cancel our INVITE to ``uri``, to which a provisional response came."""
+        via, from_, call_id = (ringing.first(n).decode() for n in (b"via", b"from", b"call-id"))
+        self.send(
+            f"CANCEL {uri} SIP/2.0\nVia: {via}\nFrom: {from_}\nTo: <{uri}>\n"
+            f"Call-ID: {call_id}\nCSeq: {ringing.cseq.number} CANCEL\nMax-Forwards: 70"
+        )
+
     def in_dialog_back(self, method: str, invite: Request, number: int) -> None:
         """A request of ours inside the dialog that we made with a 2xx to ``invite``: its Route set is as it came."""
         routes = "".join(f"Route: {value.decode()}\n" for value in invite.values(b"record-route"))

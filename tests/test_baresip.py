@@ -58,10 +58,11 @@ def phone(tmp_path: Path, company: Company, server: Node) -> Iterator[Phone]:
 def _call(caller: Baresip, callee: Baresip, uri: str) -> None:
     caller.command("dial", uri)
     caller.until("CALL_ESTABLISHED")
-    callee.until("CALL_ESTABLISHED")  # the ACK came
-    caller.until("CALL_RTPESTAB")
+    callee.until("CALL_ESTABLISHED")  # so the ACK came
+    for one in (caller, callee):
+        one.until("CALL_RTPESTAB")  # and they hear each other
     caller.command("hangup")
-    callee.until("CALL_CLOSED")  # the BYE came
+    callee.until("CALL_CLOSED")  # so the BYE came
 
 
 def test_baresip_registers_and_calls_both_ways(phone: Phone) -> None:

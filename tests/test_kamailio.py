@@ -12,8 +12,7 @@ from kamailio import CLIENTS, Kamailio
 from processes import Company, Node, Watch, loopback_address, running
 from sip_client import SipClient
 
-from sipmesh.sip import Response
-
+_ALICE = "sip:alice@a.example"
 _LISTED = """
 [[server_list]]
 policy = "server-list.static"
@@ -71,7 +70,7 @@ def _pair(
     credential: tuple[Path, Path],
     cas: tuple[Path, ...] = (),
     known: str = "",
-    advertise: bool = False,
+    by_name: bool = False,
 ) -> Iterator[Pair]:
     """Run both.
 
@@ -85,7 +84,7 @@ def _pair(
         ("a.example", address := loopback_address()),
         (company.ca, *cas),
         credential,
-        advertise=advertise,
+        by_name=by_name,
     )
     node = Node(
         company,
@@ -128,7 +127,7 @@ class Users:
 @contextmanager
 def _users(pair: Pair) -> Iterator[Users]:
     alice = SipClient(pair.node.address, pair.company.ca, "a.example")
-    assert alice.register("sip:alice@a.example", "secret").status == 200
+    assert alice.register(_ALICE, "secret").status == 200
     # Who has registered at Kamailio, and with which certificate it proves itself, is not what is tested here.
     ca = pair.kamailio.directory / "ca.pem"
     bob = SipClient(pair.kamailio.address, ca, port=CLIENTS)
@@ -136,16 +135,17 @@ def _users(pair: Pair) -> Iterator[Users]:
     watch = pair.node.watch()
     try:
         yield Users(pair, alice, bob, watch)
+        assert alice.register(_ALICE, "secret", expires=0).status == 200
     finally:
         watch.close()
         alice.close()
         bob.close()
 
 
-@pytest.fixture(scope="module", params=["listed", "listed, advertising", "partner", "partner, advertising"])
+@pytest.fixture(scope="module", params=["listed", "listed by name", "partner", "partner by name"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Each standing that Kamailio may have, with an IP address or its name in its Record-Route."""
-    standing, _, advertise = str(request.param).partition(", ")
+    standing, _, by_name = str(request.param).partition(" ")
     company = Company(tmp_path_factory.mktemp("a"), "a.example")
     if standing == "listed":
         credential, cas = company.certificate("pbx.a.example"), ()
@@ -156,7 +156,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         credential, cas = other.certificate("edge.b.example"), (other.ca,)
         policies, name, domain = _partner(other.ca) + _REGISTERED + _TO_PARTNERS, "edge.b.example", "b.example"
         known = "partner b.example (edge.b.example)"
-    with _pair(company, policies, name, domain, credential, cas, known, bool(advertise)) as both:
+    with _pair(company, policies, name, domain, credential, cas, known, bool(by_name)) as both:
         yield both
 
 
@@ -164,9 +164,6 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def users(pair: Pair) -> Iterator[Users]:
     with _users(pair) as both:
         yield both
-
-
-_ALICE = "sip:alice@a.example"
 
 
 @pytest.mark.parametrize("who_hangs_up", ["caller", "callee"])
@@ -210,6 +207,7 @@ def test_message(users: Users, who_writes: str) -> None:
     assert writer.response().status == 200
     users.watch.until(lambda event: _is(event, "MESSAGE", call_id) and event.get("status") == 200)
     assert users.unchallenged()
+    assert users.kamailio_saw() == [("request", "MESSAGE") if who_writes == "alice" else ("answer", "MESSAGE", "200")]
 
 
 def test_busy(users: Users) -> None:
@@ -219,6 +217,22 @@ def test_busy(users: Users) -> None:
     answer = users.bob.response()
     assert answer.status == 486
     users.bob.acknowledge(answer, _ALICE)
+
+
+@pytest.mark.parametrize("who_calls", ["alice", "bob"])
+def test_cancel(users: Users, who_calls: str) -> None:
+    alice, bob, bobs = users.alice, users.bob, users.pair.bob
+    caller, callee, from_, to = (alice, bob, _ALICE, bobs) if who_calls == "alice" else (bob, alice, bobs, _ALICE)
+    caller.ask("INVITE", to, from_)
+    invite = callee.request("INVITE")
+    callee.respond(invite, 180)
+    caller.cancel(caller.provisional(180), to)
+    callee.respond(callee.request("CANCEL"), 200)
+    callee.respond(invite, 487)
+    callee.request("ACK")
+    answers = {answer.cseq.method: answer for answer in (caller.response(), caller.response())}
+    assert {method: answer.status for method, answer in answers.items()} == {b"CANCEL": 200, b"INVITE": 487}
+    caller.acknowledge(answers[b"INVITE"], to)
 
 
 def test_identity_is_asserted_to_ours_and_to_no_partner(users: Users) -> None:
@@ -247,10 +261,10 @@ def test_partner_speaks_for_itself_only_and_is_not_relayed(tmp_path: Path) -> No
     with _pair(a, policies, "edge.b.example", "b.example", credential, (b.ca,)) as pair, _users(pair) as users:
         users.bob.ask("MESSAGE", _ALICE, "sip:carol@a.example")
         refused = users.bob.response()
-        assert (refused.status, refused.reason) == (403, "Forbidden (not-their-domain)")
+        assert (refused.status, refused.reason) == (403, b"Forbidden (not-their-domain)")
         users.bob.ask("MESSAGE", "sip:somebody@c.example", pair.bob)
         refused = users.bob.response()
-        assert (refused.status, refused.reason) == (403, "Forbidden (no-relay)")
+        assert (refused.status, refused.reason) == (403, b"Forbidden (no-relay)")
 
 
 def test_unlisted_server_is_refused_both_ways(tmp_path: Path) -> None:
@@ -259,7 +273,7 @@ def test_unlisted_server_is_refused_both_ways(tmp_path: Path) -> None:
     to_new = _TO_PBX.replace("pbx.a.example", "new.a.example")
     policies = _LISTED + _REGISTERED + to_new
     with _pair(a, policies, "new.a.example", "new.a.example", credential) as pair, _users(pair) as users:
-        assert "not-listed" in _refused_inbound(users)
+        assert b"not-listed" in _refused_inbound(users)
         users.alice.ask("MESSAGE", pair.bob, _ALICE)
         assert users.alice.response().status == 403
         assert "on no server list" in _last_because(users)
@@ -271,7 +285,7 @@ def test_our_name_from_a_partners_ca_is_refused_both_ways(tmp_path: Path) -> Non
     policies = _LISTED + _partner(b.ca) + _REGISTERED + _TO_PBX
     credential = b.certificate("pbx.a.example")
     with _pair(a, policies, "pbx.a.example", "pbx.a.example", credential, (b.ca,)) as pair, _users(pair) as users:
-        assert "wrong-anchors" in _refused_inbound(users)
+        assert b"wrong-anchors" in _refused_inbound(users)
         users.alice.ask("MESSAGE", pair.bob, _ALICE)
         assert users.alice.response().status == 403
         assert "does not verify within the anchors enterprise" in _last_because(users)
@@ -295,10 +309,10 @@ def _is(event: dict[str, object], method: str, call_id: str) -> bool:
     return event.get("method") == method and event.get("call_id") == call_id
 
 
-def _refused_inbound(users: Users) -> str:
+def _refused_inbound(users: Users) -> bytes:
     """Bob calls alice through a server that is not to be trusted; the reason that he gets."""
     users.bob.ask("INVITE", _ALICE, users.pair.bob)
-    answer: Response = users.bob.response()
+    answer = users.bob.response()
     users.bob.acknowledge(answer, _ALICE)
     assert answer.status == 403
     assert ("answer", "INVITE", "403") in users.kamailio_saw()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from sipmesh_plugins.location_sqlite import SqliteLocations
 from sipmesh_plugins.users_database import list_users
 from sipmesh_plugins.users_sqlite import SqliteUsers

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+
 from sipmesh_plugins.users_database import create_schema
 
 from . import parameters

@@ -101,7 +101,7 @@ def _configured(config: Path) -> Path:
         raise click.ClickException(said)
     if not isinstance(trace.socket, Path):
         raise click.ClickException(
-            f'{config} has no socket in [trace]: add socket = "run/trace.sock" there and start the server anew'
+            f'{config} has no socket in [trace]: add socket = "run/trace.sock" and start the server anew'
         )
     return trace.socket
 
@@ -144,7 +144,8 @@ def for_people(event: Event) -> str:
     before, padded, after = (
         "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text) for text in columns
     )
-    return f"{before}  {click.style(padded, fg=_colour(step, event))}  {after}".rstrip()
+    colour = _colour(step, event)
+    return f"{before}  {click.style(padded, fg=colour) if colour else padded}  {after}".rstrip()
 
 
 def _clock(event: Event) -> str:

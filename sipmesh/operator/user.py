@@ -10,9 +10,10 @@ from pathlib import Path
 
 import click
 from attrs import frozen
+from twisted.cred.checkers import ICredentialsChecker
+
 from sipmesh_plugins.users_database import add_user, list_users, remove_user, set_password
 from sipmesh_plugins.users_sqlite import SqliteUsers
-from twisted.cred.checkers import ICredentialsChecker
 
 from ..server.configuration import Configuration
 from ..server.installed import installed_policies

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from ..decisions import (
     Client,
+    Direction,
     FederatedPartner,
     Forward,
     Reach,
@@ -42,10 +43,11 @@ from .admission import Admission, context_user
 from .at_once import run
 from .forking import AckSender, BranchSender
 from .outgoing import DIALOG_FORMING, Passage, forwarded_request
-from .routing_chain import RoutingChain
 from .reaching import Reaching, Unreachable
 from .responses import Branch, ResponseContext
+from .retargeting import follow
 from .routing import RouteSet, read_route_set
+from .routing_chain import Decided, RoutingChain
 from .site import Site
 from .tokens import RouteTokens, neighbour
 from .trace import Tracer, describe_peer
@@ -168,6 +170,12 @@ class Proxy:
     # Requests --------------------------------------------------------------------------------------------
 
     def _begin(self, request: Request, flow: Flow) -> None:
+        if isinstance(flow.peer, Client):
+            if self.transactions.on_flow(flow) >= self._pool.limits.transactions:
+                flow.send(make_response(request, 503, "", (b"Retry-After: 10",), new_tag()))
+                return
+        elif not flow.alias_read:
+            self._read_alias(request, flow)
         transaction = self.transactions.accept(request, flow)
         if transaction is None:
             return
@@ -177,6 +185,12 @@ class Proxy:
         if request.method == b"INVITE":
             context.answer(100, "an INVITE is on its way")
         run(self._serve(context), lambda failure: self._failed(context, failure))
+
+    def _read_alias(self, request: Request, flow: Flow) -> None:
+        """RFC 5923 §8.1: a server that opened a flow may want it used towards it too."""
+        flow.alias_read = True
+        if flow.direction is Direction.INBOUND and request.via.param(b"alias") is not None:
+            self._pool.alias(flow, request.via.port or 5061)
 
     def _failed(self, context: ResponseContext, failure: Failure) -> None:
         """Whatever went wrong with a request is that request's alone."""
@@ -277,7 +291,12 @@ class Proxy:
         def prove() -> Awaitable[Refusal | None]:
             return admission.prove(request, flow)
 
-        found = await self._decisions.routing.decide(request, self._context(flow), prove)
+        routing, policy_context = self._decisions.routing, self._context(flow)
+
+        def ask(asked: Request) -> Awaitable[Decided]:
+            return routing.decide(asked, policy_context, prove)
+
+        found = await follow(request, await ask(request), self._site.is_ours, ask)
         return found.decision, found.policy
 
     def _fork(self, context: ResponseContext, route: RouteSet, decision: Forward) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from ..decisions import Target
+from ..sip.digest import parse_credentials
 from ..sip.errors import SipSyntaxError
 from ..sip.message import Request, Response
 from ..sip.names import (
@@ -17,12 +18,12 @@ from ..sip.names import (
     P_ASSERTED_IDENTITY,
     P_PREFERRED_IDENTITY,
     PROXY_AUTHORIZATION,
+    RECORD_ROUTE,
     ROUTE,
     VIA,
 )
-from ..sip.digest import parse_credentials
 from ..sip.splice import Splice
-from ..sip.uri import SipUri
+from ..sip.uri import SipUri, escape_user
 from ..transport.flow import Flow
 from .site import Site
 
@@ -58,16 +59,18 @@ def forwarded_request(
     # RFC 5923 §9: a server that we connect to may use the connection towards us too.
     alias = b"" if flow.scope.startswith("flow ") else b";alias"
     via = b"Via: SIP/2.0/TLS %s;branch=%s%s" % (site.sent_by, branch, alias)
+    edit.prepend(VIA, via)
     if record_route is not None:
-        # RFC 3261 §16.6 step 4: a sips Request-URI asks for a sips Record-Route.
+        # RFC 3261 §16.6 step 4: a sips Request-URI asks for a sips Record-Route. Ours goes before the others,
+        # wherever these are: Kamailio writes them above Via.
         sips = isinstance(target.uri, SipUri) and target.uri.scheme == "sips"
-        via += b"\r\nRecord-Route: <%s:%s@%s%s;lr>" % (
+        line = b"Record-Route: <%s:%s@%s%s;lr>" % (
             b"sips" if sips else b"sip",
             record_route.encode(),
             site.sent_by,
             b"" if sips else b";transport=tls",
         )
-    edit.prepend(VIA, via)
+        edit.prepend(RECORD_ROUTE, line)
     hops = request.max_forwards
     edit.replace(MAX_FORWARDS, b"Max-Forwards: %d" % (69 if hops is None else hops - 1))
     if passage.popped:
@@ -89,7 +92,7 @@ def _assert_identity(edit: Splice, passage: Passage, flow: Flow) -> None:
         if request.has(P_PREFERRED_IDENTITY):
             edit.remove(P_PREFERRED_IDENTITY)
         if flow.trusted:
-            edit.append(b"P-Asserted-Identity: <%s>" % passage.user.encode("utf-8", "surrogateescape"))
+            edit.append(b"P-Asserted-Identity: <%s>" % escape_user(passage.user).encode("ascii"))
 
 
 def _drop_credentials(edit: Splice, request: Request, realm: str) -> None:

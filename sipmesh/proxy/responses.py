@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..sip.message import Request, Response
+from ..sip.names import VIA
 from ..sip.respond import cancel_for, make_response, new_tag
 from ..transaction.layer import TransactionLayer
 from ..transaction.machines import ClientTransaction, ServerTransaction
@@ -185,6 +186,9 @@ class Branch:
         """A response came for this branch."""
         assert self.client is not None
         status = response.status
+        if len(response.values(VIA)) < 2:
+            # Without a Via below ours it is no answer to what we forwarded; nobody behind us could place it.
+            return
         if status < 200:
             if status > 100:
                 self._restart_timer_c()

@@ -79,7 +79,7 @@ class Locator:
             while (answers := self._known(questions)) is not None:
                 questions = steps.send(answers)
         except StopIteration as done:
-            candidates = done.value
+            candidates = tuple(done.value)
             if uri.port is not None or len(candidates) == 1:
                 if len(self._recent) >= self._cache.size:
                     self._recent.clear()

@@ -10,6 +10,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from ..interfaces import ITraceObserver
 from ..transaction.wheel import TICK
@@ -96,8 +97,8 @@ class SipMeshService(Service):
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
-    def _not_started(self, failure: Any) -> Any:
-        self._log.failure("SipMesh could not start; it closes what it had opened", failure)
+    def _not_started(self, failure: Failure) -> Deferred[Failure]:
+        self._log.critical("SipMesh could not start: {why}", why=failure.getErrorMessage())
         return Deferred.fromCoroutine(self._stop()).addCallback(lambda _: failure)
 
     def _turn(self) -> None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
+import sys
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from twisted.application.service import IService, MultiService
-from twisted.internet import reactor
+from twisted.internet import reactor as installed_reactor
 from twisted.python.usage import Options as UsageOptions
-from twisted.python.usage import UsageError
 
 from ..operator.trace_socket import TraceSocket
 from .loading import load
 from .policies import load_policies
 from .problems import ConfigurationError
 from .service import SipMeshService
+
+# twistd has installed it; its type says nothing of what all reactors of a Unix can do.
+reactor: Any = installed_reactor
 
 
 def _tune_garbage_collector() -> None:
@@ -25,6 +30,15 @@ def _tune_garbage_collector() -> None:
     """
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
+
+
+def _end_without_success() -> None:
+    """Half a server is none: without its database or a port of its own it ends, and its exit status says so.
+
+    twistd has no way to be told a status; what it does when the reactor has stopped is still done first.
+    """
+    atexit.register(os._exit, 1)
+    reactor.callWhenRunning(reactor.stop)
 
 
 class Options(UsageOptions):
@@ -45,19 +59,20 @@ class Options(UsageOptions):
 def makeService(options: Options) -> IService:
     """Build the service.
 
-    :raises UsageError: if the configuration can't be used; nothing was opened.
+    :raises SystemExit: if the configuration can't be used; why is on stderr, and nothing was opened.
     """
     file = Path(options["config"])
     try:
         configuration = load(file)
         server = SipMeshService(reactor, configuration, load_policies(configuration))
     except ConfigurationError as error:
-        raise UsageError(f"the configuration can't be used:\n\n{error}") from error
+        # Not as an exception: twistd would print its traceback, or all of its usage, around what matters.
+        sys.stderr.write(f"the configuration can't be used; nothing was opened:\n\n{error}\n")
+        raise SystemExit(1) from error
     services = MultiService()
     server.setServiceParent(services)
     if configuration.trace.socket is not None:
         TraceSocket(reactor, configuration.trace.socket, server).setServiceParent(services)
-    # Half a server is none: without its database or a port of its own it ends, and says so.
     server.started.addCallback(lambda _: _tune_garbage_collector())
-    server.started.addErrback(lambda failure: reactor.callWhenRunning(reactor.stop))
+    server.started.addErrback(lambda _: _end_without_success())
     return services

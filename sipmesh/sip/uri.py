@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from attrs import evolve, field, frozen
 
@@ -281,6 +281,14 @@ def _sip_uri(m: re.Match[str]) -> SipUri:
 # The same few Request-URIs, Routes and contacts come again with each message of a call and each call of a
 # user; the bounds, on their number and on their length, keep a stranger's inventions from costing memory.
 _parse_cached = lru_cache(maxsize=8192)(_parse)
+
+
+def escape_user(aor: str) -> str:
+    """An address of record, as :attr:`SipUri.aor` has it, with its user escaped again: fit for a message."""
+    scheme, _, rest = aor.partition(":")
+    user, at, host = rest.rpartition("@")
+    escaped = quote(user.encode("utf-8", "surrogateescape"), safe="-_.!~*'()&=+$,;?/")
+    return f"{scheme}:{escaped}{at}{host}"
 
 
 def parse_uri(text: str | bytes) -> Uri:

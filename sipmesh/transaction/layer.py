@@ -88,6 +88,10 @@ class TransactionLayer(Generic[F]):
         for transaction in list(self._on_flow.get(flow, ())):
             transaction.flow_lost()
 
+    def on_flow(self, flow: F) -> int:
+        """How many transactions are alive on a flow."""
+        return len(self._on_flow.get(flow, ()))
+
     def __len__(self) -> int:
         """How many transactions are alive."""
         return len(self._servers) + len(self._clients)

@@ -5,7 +5,6 @@ RFC 3261 §18, RFC 5626 §2 (the word), RFC 5922 (who it is).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import count
 from typing import Protocol as StructuralType
 from typing import cast
@@ -38,6 +37,7 @@ class FlowLimits:
     :ivar framing: bounds on messages.
     :ivar handshake: seconds for TCP connect and, again, for the TLS handshake.
     :ivar idle: seconds without a byte received, keep-alives included, before a flow is closed.
+    :ivar transactions: requests of one client that may be under way at a time; one more gets 503.
     :ivar pending: bytes that may wait for a peer that does not read, before its flow is closed.
     :ivar connections_per_address: inbound flows from one IP address at a time.
     """
@@ -45,6 +45,7 @@ class FlowLimits:
     framing: Limits = Limits()
     handshake: float = 10.0
     idle: float = 7200.0
+    transactions: int = 500
     pending: int = 1 << 20
     connections_per_address: int = 1000
 
@@ -106,6 +107,7 @@ class Flow(Protocol):
     :ivar address: the peer's IP address, as text; ``port`` its port.
     :ivar here: our own IP address and port on it.
     :ivar trusted: whether the peer is a :class:`.TrustedServer`.
+    :ivar alias_read: whether a request was looked at for whether the peer wants its flow used both ways.
     :ivar alive: whether something can be sent on it.
     :ivar name_meant: outbound, the name that we wanted to reach.
     """
@@ -127,6 +129,7 @@ class Flow(Protocol):
         self.port = 0
         self.here = ("", 0)
         self.trusted = False
+        self.alias_read = False
         self.alive = False
         self._owner = owner
         self._framer = StreamFramer(owner.limits.framing)
@@ -153,10 +156,14 @@ class Flow(Protocol):
     def handshakeCompleted(self) -> None:
         """Find out who it is. RFC 5922 §7: the certificate, its names, and what the policies say of them."""
         self._handshaking = False
-        handle = self._wire.getHandle()
-        presented = self._presented(handle)
-        self.identities = presented.identities if presented else ()
-        verdict = self._owner.judge(presented, self.address)
+        try:
+            presented = self._presented(self._wire.getHandle())
+            verdict = self._owner.judge(presented, self.address)
+            self.identities = presented.identities if presented else ()
+        except Exception:
+            # A certificate is a stranger's input, and what reads it is large.
+            self._log.failure("the certificate that {flow} showed could not be read", flow=self)
+            verdict = Refuse("its certificate can't be read; see the log", "unreadable-certificate")
         if isinstance(verdict, Refuse):
             self.refusal = verdict
         else:
@@ -180,11 +187,11 @@ class Flow(Protocol):
         self.alive = False
         why = reason.getErrorMessage()
         if self._handshaking:
+            why = f"the TLS handshake failed: {why}"
             notes = self._wire.getHandle().get_app_data()
             if isinstance(notes, HandshakeNotes) and notes.refusal:
                 why = notes.refusal
-            else:
-                why = f"the TLS handshake failed: {why}"
+                self.refusal = Refuse(why, "wrong-chain")
         self._owner.lost(self, why)
 
     def close(self) -> None:
@@ -227,6 +234,7 @@ class Flow(Protocol):
         self._since = owner.seconds()
         try:
             for item in self._framer.feed(data):
+                self._partial_since = None
                 if item.__class__ is Request or item.__class__ is Response:
                     owner.received(self, item)
                 elif item is KeepAlive.PING:

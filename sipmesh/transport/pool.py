@@ -138,7 +138,11 @@ class FlowPool:
         return result
 
     def alias(self, flow: Flow, port: int) -> None:
-        """A server asked for its flow to be used towards it too: remember it by address and port (RFC 5923 §8.1)."""
+        """A server asked for its flow to be used towards it too (RFC 5923 §8.1).
+
+        :param port: where it listens, as its Via says. The address is where it really comes from, and the names are
+            those that it proved: it can offer itself as nobody else.
+        """
         for name in flow.identities:
             self._places.setdefault((flow.address, port, name), flow)
 

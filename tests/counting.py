@@ -1,0 +1,39 @@
+"""A policy for tests, put beside a server's configuration: what the server holds, asked for by SIP."""
+
+from __future__ import annotations
+
+import gc
+
+from attrs import frozen
+from zope.interface import implementer
+
+from sipmesh.decisions import Reject, RequestContext
+from sipmesh.interfaces import IRoutingPolicy
+from sipmesh.sip import Request, SipUri
+from sipmesh.transaction.machines import ClientTransaction, ServerTransaction
+from sipmesh.transaction.tables import DURATIONS
+
+
+@implementer(IRoutingPolicy)
+@frozen
+class Counting:
+    """A request for the user ``counts`` is answered with counts: of transactions, and of all objects.
+
+    :ivar accepted: seconds that an INVITE transaction lives on after its 2xx. RFC 6026 has 32, so that copies
+        that a slow network still holds find it; a test need not wait that long.
+    """
+
+    accepted: float
+
+    def __attrs_post_init__(self) -> None:
+        DURATIONS.update(L=(self.accepted, self.accepted), M=(self.accepted, self.accepted))
+
+    def route(self, request: Request, context: RequestContext) -> Reject | None:
+        """See :class:`.IRoutingPolicy`."""
+        if not isinstance(request.uri, SipUri) or request.uri.user != "counts":
+            return None
+        gc.collect()
+        objects = gc.get_objects()
+        # The one that asks is not counted.
+        transactions = sum(isinstance(one, ClientTransaction | ServerTransaction) for one in objects) - 1
+        return Reject(480, "counted", f"{transactions} {len(objects)}")
