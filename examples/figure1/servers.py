@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import define, field, frozen
-from processes import ServerProcess
+from server_process import ServerProcess
 from twisted.internet.interfaces import IReactorProcess
 
 from sipmesh.operator.authority import Credential, create_authority, issue
@@ -65,7 +64,7 @@ class Company:
 
 
 @frozen
-class Policies:
+class Role:
     """What makes one server differ from another.
 
     :ivar names: what its certificate proves.
@@ -95,20 +94,20 @@ def servers(
     listed = ["fe1.a.example", "fe2.a.example", "fe3.a.example", "edge.a.example"]
     fe1, fe2, fe3, fe9 = (f"fe{number}.a.example" for number in (1, 2, 3, 9))
     made = {
-        fe1: (a, Policies((fe1,), _front_end(listed), (a.ca,))),
-        fe2: (a, Policies((fe2,), _front_end(listed), (a.ca,))),
+        fe1: (a, Role((fe1,), _front_end(listed), (a.ca,))),
+        fe2: (a, Role((fe2,), _front_end(listed), (a.ca,))),
         "edge.a.example": (a, _edge(listed, a, b, c, sabotage)),
-        "sip.b.example": (b, Policies(("sip.b.example", "b.example"), _partner_of_a(a.ca), (b.ca,))),
-        "sip.c.example": (c, Policies(("sip.c.example", "c.example"), _partner_of_a(a.ca), (c.ca,))),
-        fe3: (pretenders, Policies((fe3,), _front_end(listed), (a.ca,), issuer=b)),
-        fe9: (pretenders, Policies((fe9,), _front_end(listed), (a.ca,), issuer=a)),
+        "sip.b.example": (b, Role(("sip.b.example", "b.example"), _partner_of_a(a.ca), (b.ca,))),
+        "sip.c.example": (c, Role(("sip.c.example", "c.example"), _partner_of_a(a.ca), (c.ca,))),
+        fe3: (pretenders, Role((fe3,), _front_end(listed), (a.ca,), issuer=b)),
+        fe9: (pretenders, Role((fe9,), _front_end(listed), (a.ca,), issuer=a)),
     }
     processes = {}
-    for name, (company, policies) in made.items():
+    for name, (company, role) in made.items():
         home = company.directory / name
         home.mkdir()
-        _write_credential(home, policies.issuer or company, policies.names)
-        (home / "sipmesh.toml").write_text(_configuration(name, company.domain, policies, dns_port))
+        _write_credential(home, role.issuer or company, role.names)
+        (home / "sipmesh.toml").write_text(_configuration(name, company.domain, role, dns_port))
         processes[name] = ServerProcess(reactor, name, home)
     return processes, companies
 
@@ -123,7 +122,7 @@ def _write_credential(home: Path, issuer: Company, names: Sequence[str]) -> None
 # Configurations ------------------------------------------------------------------------------------------
 
 
-def _configuration(name: str, domain: str, policies: Policies, dns_port: int) -> str:
+def _configuration(name: str, domain: str, role: Role, dns_port: int) -> str:
     return f"""
 [server]
 name = "{name}"
@@ -134,18 +133,18 @@ certificate = "certificate.pem"
 key = "key.pem"
 
 [trust]
-enterprise = {_strings(policies.enterprise)}
+enterprise = {_strings(role.enterprise)}
 
 [[listen]]
 endpoint = "tcp:5061:interface={ADDRESSES[name]}"
-peers = "{policies.peers}"
+peers = "{role.peers}"
 
 [resolver]
 servers = ["{DNS_ADDRESS}:{dns_port}"]
 
 [trace]
 socket = "trace.sock"
-{policies.sections}"""
+{role.sections}"""
 
 
 # Servers of one company share its users and its location service: whoever registers on one is found by all.
@@ -178,7 +177,7 @@ names = {_strings(listed)}
 """
 
 
-def _edge(listed: Sequence[str], a: Company, b: Company, c: Company, sabotage: frozenset[str]) -> Policies:
+def _edge(listed: Sequence[str], a: Company, b: Company, c: Company, sabotage: frozenset[str]) -> Role:
     names = [*listed, "fe9.a.example"] if "list-fe9" in sabotage else listed
     sections = f"""
 [[server_list]]
@@ -211,7 +210,7 @@ next_hop = "sip:sip.c.example"
         partner = f'[[federation.partners]]\ndomain = "c.example"\nca = "{c.ca}"\n\n[[routing]]'
         sections = sections.replace("[[routing]]", partner, 1)
     enterprise = (a.ca, b.ca) if "trust-b" in sabotage else (a.ca,)
-    return Policies(("edge.a.example", "a.example"), sections, enterprise, peers="servers")
+    return Role(("edge.a.example", "a.example"), sections, enterprise, peers="servers")
 
 
 def _partner_of_a(ca: Path) -> str:

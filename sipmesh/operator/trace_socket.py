@@ -118,7 +118,7 @@ class TraceSocket(Service):
 
     def startService(self) -> None:
         """Open the socket."""
-        super().startService()
+        Service.startService(self)
         try:
             _make_room(self._path)
         except OSError as error:
@@ -138,7 +138,7 @@ class TraceSocket(Service):
 
     def stopService(self) -> Deferred[None]:
         """Close the socket, and what is connected to it."""
-        super().stopService()
+        Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:

@@ -160,7 +160,7 @@ class ServerEndpoint:
 
     def _parse(self, text: str) -> None:
         try:
-            endpoint = serverFromString(None, text)  # type: ignore[no-untyped-call]  # only remembers the reactor
+            endpoint = serverFromString(None, text)  # which only remembers the reactor
         except (ValueError, TypeError, LookupError) as e:
             raise Unfit(self.expected, text, f"Twisted says: {e}") from e
         port = getattr(endpoint, "_port", 0)

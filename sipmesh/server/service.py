@@ -52,7 +52,7 @@ class SipMeshService(Service):
 
     def startService(self) -> None:
         """Start the parts, then open the ports. Watch :attr:`started` for how it went."""
-        super().startService()
+        Service.startService(self)
         Deferred.fromCoroutine(self._start()).addErrback(self._not_started).addErrback(self.started.errback)
 
     async def _start(self) -> None:
@@ -94,7 +94,7 @@ class SipMeshService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Close ports and flows, then stop the parts. Fires when nothing is left."""
-        super().stopService()
+        Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     def _not_started(self, failure: Failure) -> Deferred[Failure]:

@@ -84,9 +84,18 @@ class TransactionLayer(Generic[F]):
         return True
 
     def flow_lost(self, flow: F) -> None:
-        """A flow broke: tell the transactions on it."""
+        """A flow broke: tell the transactions on it.
+
+        What a user raises is raised when all have been told.
+        """
+        trouble: Exception | None = None
         for transaction in list(self._on_flow.get(flow, ())):
-            transaction.flow_lost()
+            try:
+                transaction.flow_lost()
+            except Exception as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
 
     def on_flow(self, flow: F) -> int:
         """How many transactions are alive on a flow."""

@@ -57,7 +57,7 @@ class ClientUser(Protocol):
         """No final response came in time (Timer B or F)."""
 
     def transport_failed(self) -> None:
-        """The request could not be sent, or the flow was lost while nothing had come back."""
+        """The request could not be sent, or the flow was lost on which its final response was to come."""
 
 
 class _Machine(Generic[F]):
@@ -85,12 +85,14 @@ class _Machine(Generic[F]):
             if self._timers:
                 # A state's timers are its own, but for the non-INVITE client's, which run on as it proceeds.
                 self._stop_timers(keep="EF" if after is tables.PROCEEDING else "")
-        self._carry_out(effects, what, data)
-        if after is TERMINATED:
-            self._end()
+        try:
+            self._carry_out(effects, what, data)
+        finally:
+            if after is TERMINATED:
+                self._end()
 
     def _carry_out(self, effects: tuple[str, ...], what: Message | None, data: bytes) -> None:
-        for effect in effects:
+        for number, effect in enumerate(effects, 1):
             if effect is tables.SEND:
                 self._last = data
                 self.flow.send(data)
@@ -99,8 +101,16 @@ class _Machine(Generic[F]):
                     self.flow.send(self._last)
             elif effect in STARTED:
                 self._start(STARTED[effect])
+            elif effect is tables.START_E_AT_T2:
+                self._intervals = {"E": tables.T2}
+                self._start("E")
             else:
-                self._tell(effect, what)
+                try:
+                    self._tell(effect, what)
+                except Exception:
+                    # The user's fault alone: without its timers the transaction would stay for ever.
+                    self._carry_out(effects[number:], what, data)
+                    raise
 
     def _tell(self, effect: str, what: Message | None) -> None:
         raise NotImplementedError
@@ -112,7 +122,7 @@ class _Machine(Generic[F]):
 
     def _start(self, name: str) -> None:
         duration = DURATIONS[name][self.flow.reliable]
-        if duration is None:
+        if duration is None or self.state is TERMINATED:
             return
         if duration == 0.0:
             self._feed(name)
@@ -216,6 +226,10 @@ class ClientTransaction(_Machine[F]):
     def received(self, response: Response) -> None:
         """A response that matches came."""
         self._feed(tables.status_event(response.status), response)
+
+    def abandon(self) -> None:
+        """Wait no longer for a final response (RFC 3261 §9.1: 64*T1 after a CANCEL). The user is not told."""
+        self._feed(tables.ABANDON)
 
     def _end(self) -> None:
         super()._end()

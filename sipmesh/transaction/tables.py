@@ -37,6 +37,7 @@ PROVISIONAL = "1xx"
 SUCCESS = "2xx"
 FAILURE = "300-699"
 TRANSPORT_ERROR = "transport error"
+ABANDON = "abandon"  # the transaction user waits no longer
 
 # Effects
 SEND = "send"  # the message that came with the event
@@ -68,22 +69,30 @@ DURATIONS: dict[str, tuple[float | None, float | None]] = {
 STARTED = {f"start {timer}": timer for timer in DURATIONS}
 """The timer that an effect asks for."""
 
+START_E_AT_T2 = "start E at T2"
+"""Timer E again, but for T2 at once (RFC 3261 §17.1.2.2, *Proceeding*)."""
+
 DOUBLING = {"A": float("inf"), "E": T2, "G": T2}
 """Timers that double each time they are started again, and up to what, seconds."""
 
 _TERMINATE: Row = (TERMINATED, ())
 _BROKEN: Row = (TERMINATED, (PASS_TRANSPORT_ERROR,))
 
+# Beyond figure 5: the response comes back on the flow of the request, or not at all. So in *proceeding* the loss
+# of the flow is an error, as it is everywhere else; Timer C would find out three minutes later.
 INVITE_CLIENT: Table = {  # RFC 3261 §17.1.1, figure 5; RFC 6026 §8.4, figure 8
     CALLING: {
         "A": (CALLING, (RESEND, "start A")),
         "B": (TERMINATED, (PASS_TIMEOUT,)),
         TRANSPORT_ERROR: _BROKEN,
+        ABANDON: _TERMINATE,
         PROVISIONAL: (PROCEEDING, (PASS,)),
         SUCCESS: (ACCEPTED, ("start M", PASS)),
         FAILURE: (COMPLETED, (SEND_ACK, PASS, "start D")),
     },
     PROCEEDING: {
+        TRANSPORT_ERROR: _BROKEN,
+        ABANDON: _TERMINATE,
         PROVISIONAL: (PROCEEDING, (PASS,)),
         SUCCESS: (ACCEPTED, ("start M", PASS)),
         FAILURE: (COMPLETED, (SEND_ACK, PASS, "start D")),
@@ -104,14 +113,16 @@ NON_INVITE_CLIENT: Table = {  # RFC 3261 §17.1.2, figure 6
         "E": (TRYING, (RESEND, "start E")),
         "F": (TERMINATED, (PASS_TIMEOUT,)),
         TRANSPORT_ERROR: _BROKEN,
+        ABANDON: _TERMINATE,
         PROVISIONAL: (PROCEEDING, (PASS,)),
         SUCCESS: (COMPLETED, (PASS, "start K")),
         FAILURE: (COMPLETED, (PASS, "start K")),
     },
     PROCEEDING: {
-        "E": (PROCEEDING, (RESEND, "start E")),
+        "E": (PROCEEDING, (RESEND, START_E_AT_T2)),
         "F": (TERMINATED, (PASS_TIMEOUT,)),
         TRANSPORT_ERROR: _BROKEN,
+        ABANDON: _TERMINATE,
         PROVISIONAL: (PROCEEDING, (PASS,)),
         SUCCESS: (COMPLETED, (PASS, "start K")),
         FAILURE: (COMPLETED, (PASS, "start K")),
