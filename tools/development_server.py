@@ -35,19 +35,14 @@ MD5 = 'algorithms = ["MD5"] # Debian 12\'s baresip can\'t be registered where SH
 BARESIP_ACCOUNT = (
     '<sip:{user}@{name}>;auth_user={user};auth_pass={password};outbound="sip:127.0.0.1:{port};transport=tls"\n'
 )
-# No sound card is asked for: a tone is what is said, and a file is what hears it.
+# Without sound, as a sound card is not what is tried out: a call stands, and is silent.
 BARESIP_CONFIGURATION = """\
 poll_method epoll
 sip_cafile {ca}
 net_interface 127.0.0.1
-audio_source ausine,440
-audio_player aufile,{heard}
-audio_alert aufile,{heard}
 module_path /usr/lib/baresip/modules
 module stdio.so
 module g711.so
-module ausine.so
-module aufile.so
 module_tmp account.so
 module_app menu.so
 """
@@ -60,7 +55,8 @@ Listens    {endpoints}
 Users      alice@{name} and bob@{name}; passwords: {directory}/{passwords}
 CA         {directory}/ca.pem: what a phone has to trust
 baresip    baresip -f {directory}/baresip/alice    (Debian: apt install baresip; another terminal for bob)
-           It says '200 OK' when it is registered; `/dial sip:bob@{name}` calls bob, `/quit` ends it.
+           It says '200 OK' when it is registered. `/dial sip:bob@{name}` calls bob, who answers
+           with `a`; `b` hangs up; `/quit` ends it. There is no sound in it.
 linphone   user name alice, domain {name}, transport TLS, proxy sip:{name}:{port};transport=tls,
            and in linphonerc, under [sip]: root_ca={directory}/ca.pem
 Watch      {bin}/sipmesh trace --config {directory}/sipmesh.toml
@@ -118,10 +114,7 @@ def make_phone(directory: Path, user: str, password: str, ca: Path) -> None:
     directory.mkdir(mode=0o700, parents=True)
     account = BARESIP_ACCOUNT.format(user=user, name=NAME, password=password, port=PORT)
     (directory / "accounts").write_text(account)
-    heard = ca.parent / "baresip" / user / "heard.wav"
-    (directory / "config").write_text(
-        BARESIP_CONFIGURATION.format(ca=ca.absolute(), heard=heard.absolute())
-    )
+    (directory / "config").write_text(BARESIP_CONFIGURATION.format(ca=ca.absolute()))
 
 
 def has_ipv6() -> bool:

@@ -58,9 +58,15 @@ class Company:
         self.ca = self.directory / "ca.pem"
         self.ca.write_bytes(self.authority.certificate_pem)
 
-    def add_user(self, name: str, password: str) -> None:
+    def add_user(self, name: str) -> None:
         """Let a user in."""
+        password = password_of(f"{name}@{self.domain}")
         add_user(self.directory / "users.db", name, self.domain, self.domain, password)
+
+
+def password_of(user: str) -> str:
+    """What a user proves themselves with."""
+    return f"the secret of {user}"
 
 
 @frozen
@@ -90,7 +96,7 @@ def servers(
     # Who runs fe3 and fe9 has users of their own making, and one of them is called as our alice is.
     pretenders = Company(directory / "pretenders", "a.example")
     for company, name in ((a, "alice"), (a, "carol"), (b, "bob"), (c, "mallory"), (pretenders, "alice")):
-        company.add_user(name, f"{name}'s password")
+        company.add_user(name)
     listed = ["fe1.a.example", "fe2.a.example", "fe3.a.example", "edge.a.example"]
     fe1, fe2, fe3, fe9 = (f"fe{number}.a.example" for number in (1, 2, 3, 9))
     made = {

@@ -126,7 +126,7 @@ class Proxy:
 
     def flow_lost(self, flow: Flow, why: str) -> None:
         """A flow is gone, or never came to be."""
-        if flow.peer is None and flow.refusal is None:
+        if flow.handshaking:
             log.info("no flow with {address}: {why}", address=flow.address, why=why)
         if self._tracer.watched:
             self._tracer.flow(flow, "closed", why)

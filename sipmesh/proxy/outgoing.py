@@ -53,9 +53,8 @@ def forwarded_request(
     """:param record_route: our Record-Route's user part; None to add no Record-Route."""
     request = passage.request
     edit = Splice(request)
-    uri = bytes(target.uri)
-    if uri != request.uri_bytes:
-        edit.start_line(b"%s %s SIP/2.0" % (request.method, uri))
+    if target.uri is not request.uri:
+        edit.start_line(b"%s %s SIP/2.0" % (request.method, bytes(target.uri)))
     # RFC 5923 §9: a server that we connect to may use the connection towards us too.
     alias = b"" if flow.scope.startswith("flow ") else b";alias"
     via = b"Via: SIP/2.0/TLS %s;branch=%s%s" % (site.sent_by, branch, alias)

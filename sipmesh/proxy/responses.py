@@ -186,7 +186,7 @@ class Branch:
         """A response came for this branch."""
         assert self.client is not None
         status = response.status
-        if len(response.values(VIA)) < 2:
+        if not response.has_several(VIA):
             # Without a Via below ours it is no answer to what we forwarded; nobody behind us could place it.
             return
         if status < 200:

@@ -90,6 +90,15 @@ class Message:
         """
         return self._first[name]
 
+    def has_several(self, name: bytes) -> bool:
+        """Whether a field that may hold several values has more than one, on one line or on several."""
+        number = self._first.get(name)
+        if number is None:
+            return False
+        if any(one[0] == name for one in self.fields[number + 1 :]):
+            return True
+        return len(split_values(self.first(name) or b"")) > 1
+
     def first(self, name: bytes) -> bytes | None:
         """The value of the first field of this canonical name, unfolded; None if there is none."""
         number = self._first.get(name)
@@ -198,7 +207,10 @@ class Request(Message):
 
     def moved(self, raw: bytes, fields: list[Field], body_start: int) -> Request:
         """The same request in bytes that differ in a Via parameter only: what was parsed stays parsed."""
-        other = Request(raw, fields, body_start, self.method, self.uri_bytes)
+        other = Request.__new__(Request)
+        other.raw, other.fields, other.body_start = raw, fields, body_start
+        other.method, other.uri_bytes = self.method, self.uri_bytes
+        other._first, other._repeated = self._first, self._repeated
         other._via, other._cseq, other._uri = self._via, self._cseq, self._uri
         other._from, other._to, other._call_id = self._from, self._to, self._call_id
         return other

@@ -36,12 +36,10 @@ class Splice:
 
         :param line: one or more whole header lines, without the last one's CRLF.
         """
-        fields = self._message.fields
-        at = fields[0][1] if fields else self._message.body_start - 2
-        for known, start, _, _ in fields:
-            if known == name:
-                at = start
-                break
+        message = self._message
+        fields = message.fields
+        number = message.place(name) if message.has(name) else 0
+        at = fields[number][1] if fields else message.body_start - 2
         self._inserted.append((at, at, line + b"\r\n"))
 
     def append(self, line: bytes) -> None:
@@ -51,11 +49,12 @@ class Splice:
 
     def replace(self, name: bytes, line: bytes) -> None:
         """Replace the first field of this canonical name by ``line``; where there is none, append it."""
-        for known, start, _, end in self._message.fields:
-            if known == name:
-                self._edits.append((start, end, line))
-                return
-        self.append(line)
+        message = self._message
+        if message.has(name):
+            _, start, _, end = message.fields[message.place(name)]
+            self._edits.append((start, end, line))
+        else:
+            self.append(line)
 
     def remove(self, name: bytes) -> None:
         """Remove all fields of this canonical name."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from attrs import frozen
 from cryptography.x509 import Certificate
@@ -63,21 +64,19 @@ class OwnCertificate:
     minimum: str = "1.2"
 
 
-class HandshakeNotes:
-    """What a handshake left behind to say why it failed."""
+# Beside the connections and not in their app_data: Twisted puts its own protocol there.
+_refusals: WeakKeyDictionary[SSL.Connection, str] = WeakKeyDictionary()
 
-    __slots__ = ("refusal",)
 
-    def __init__(self) -> None:
-        self.refusal = ""
+def refusal_of(connection: SSL.Connection) -> str:
+    """Which certificate was refused in a handshake, and why; ``""`` if none was."""
+    return _refusals.get(connection, "")
 
 
 def _note_refusal(connection: SSL.Connection, cert: crypto.X509, error: int, depth: int, ok: int) -> bool:
     if not ok:
-        notes = connection.get_app_data()
-        if isinstance(notes, HandshakeNotes):
-            meaning = _MEANINGS.get(error, f"OpenSSL verification error {error}")
-            notes.refusal = f"the certificate {describe(cert.to_cryptography())} was refused: {meaning}"
+        meaning = _MEANINGS.get(error, f"OpenSSL verification error {error}")
+        _refusals[connection] = f"the certificate {describe(cert.to_cryptography())} was refused: {meaning}"
     return bool(ok)
 
 
@@ -116,9 +115,7 @@ class ListenerTLS:
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """Called by Twisted for each connection."""
-        connection = SSL.Connection(self._context, None)
-        connection.set_app_data(HandshakeNotes())
-        return connection
+        return SSL.Connection(self._context, None)
 
 
 class ConnectorTLS:
@@ -143,6 +140,5 @@ class _Towards:
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         connection = SSL.Connection(self._context, None)
-        connection.set_app_data(HandshakeNotes())
         connection.set_tlsext_host_name(self._name.encode("ascii"))
         return connection

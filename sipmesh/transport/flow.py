@@ -24,7 +24,7 @@ from ..sip.errors import SipSyntaxError
 from ..sip.framing import KeepAlive, Limits, StreamFramer
 from ..sip.message import MalformedRequest, Request, Response
 from ..trust.identities import identities
-from .contexts import HandshakeNotes
+from .contexts import refusal_of
 
 _ids = count(1)
 _LINGER = 5.0  # seconds that a closed flow may take to say goodbye
@@ -108,6 +108,7 @@ class Flow(Protocol):
     :ivar here: our own IP address and port on it.
     :ivar trusted: whether the peer is a :class:`.TrustedServer`.
     :ivar alias_read: whether a request was looked at for whether the peer wants its flow used both ways.
+    :ivar handshaking: whether its handshake has not ended.
     :ivar alive: whether something can be sent on it.
     :ivar name_meant: outbound, the name that we wanted to reach.
     """
@@ -135,7 +136,7 @@ class Flow(Protocol):
         self._framer = StreamFramer(owner.limits.framing)
         self._since = owner.seconds()
         self._partial_since: float | None = None
-        self._handshaking = True
+        self.handshaking = True
         self._waiting: int | None = None
 
     def __repr__(self) -> str:
@@ -155,7 +156,7 @@ class Flow(Protocol):
 
     def handshakeCompleted(self) -> None:
         """Find out who it is. RFC 5922 §7: the certificate, its names, and what the policies say of them."""
-        self._handshaking = False
+        self.handshaking = False
         try:
             presented = self._presented(self._wire.getHandle())
             verdict = self._owner.judge(presented, self.address)
@@ -186,11 +187,11 @@ class Flow(Protocol):
         """The connection is gone."""
         self.alive = False
         why = reason.getErrorMessage()
-        if self._handshaking:
+        if self.handshaking:
             why = f"the TLS handshake failed: {why}"
-            notes = self._wire.getHandle().get_app_data()
-            if isinstance(notes, HandshakeNotes) and notes.refusal:
-                why = notes.refusal
+            refused = refusal_of(self._wire.getHandle())
+            if refused:
+                why = refused
                 self.refusal = Refuse(why, "wrong-chain")
         self._owner.lost(self, why)
 
@@ -218,7 +219,7 @@ class Flow(Protocol):
         if not self.alive:
             if now - self._since > _LINGER:
                 self.cut()
-        elif self._handshaking:
+        elif self.handshaking:
             if now - self._since > limits.handshake:
                 self.abort(f"no TLS handshake within {limits.handshake:g} seconds")
         elif self._partial_since is not None and now - self._partial_since > limits.framing.partial:
