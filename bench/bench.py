@@ -162,7 +162,7 @@ def _arguments() -> argparse.ArgumentParser:
     numbers: Iterable[tuple[str, int, int, str]] = (
         ("runs", 3, 50, "of each server"),
         ("calls", 2000, 100000, "and as many messages, in each run"),
-        ("rate", 250, 2000, "of them in a second; keep it well under what one core bears"),
+        ("rate", 300, 2000, "of them in a second; keep it well under what one core bears"),
         ("connections", 400, 10000, "idle ones"),
     )
     for name, default, most, text in numbers:

@@ -39,7 +39,10 @@ class Baresip:
         (directory / "accounts").write_text(account + "\n")
         (directory / "config").write_text(
             _CONFIGURATION.format(
-                ca=ca, name_server=name_server, control=f"{self._address}:{_CONTROL_PORT}", directory=directory
+                ca=ca,
+                name_server=name_server,
+                control=f"{self._address}:{_CONTROL_PORT}",
+                directory=directory,
             )
         )
         openssl = directory / "openssl.cnf"

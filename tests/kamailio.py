@@ -45,11 +45,12 @@ class Kamailio:
         self._process: subprocess.Popen[bytes] | None = None
         certificate, key = credential
         (self.directory / "ca.pem").write_bytes(b"".join(ca.read_bytes() for ca in cas))
+        # Its `advertise` would do the same, but wants a DNS that knows the name.
+        preset = f'record_route_preset("{name}:5061;transport=tls")'
         values = {
             "DIRECTORY": str(self.directory),
             "ADDRESS": self.address,
-            # Its `advertise` would do the same, but wants a DNS that knows the name.
-            "RECORD_ROUTE": f'record_route_preset("{name}:5061;transport=tls")' if by_name else "record_route()",
+            "RECORD_ROUTE": preset if by_name else "record_route()",
             "NAME": name,
             "DOMAIN": domain,
             "PEER_NAME": peer[0],

@@ -15,7 +15,6 @@ from typing import Any
 
 import pjsua2
 
-
 # pjsip writes its own log to what it finds as stdout.
 _events = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)
@@ -35,7 +34,9 @@ class Account(pjsua2.Account):
     call: Call | None = None
 
     def onRegState(self, parameter: Any) -> None:
-        tell("registered" if self.getInfo().regIsActive else "not registered", parameter.code, parameter.reason)
+        tell(
+            "registered" if self.getInfo().regIsActive else "not registered", parameter.code, parameter.reason
+        )
 
     def onIncomingCall(self, parameter: Any) -> None:
         self.call = Call(self, parameter.callId)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from itertools import count
 from os import environ, getpid
 from pathlib import Path
+from typing import Protocol
 
 from sipmesh.operator.authority import Credential, create_authority, issue
 from sipmesh_plugins.users_database import add_user, create_schema
@@ -187,8 +188,21 @@ class Watch:
         self._socket.close()
 
 
+class Runnable(Protocol):
+    """What can be started and ended: a :class:`Node`, or somebody else's server."""
+
+    def begin(self) -> None:
+        """Start it."""
+
+    def wait_until_listening(self) -> None:
+        """Wait for what :meth:`begin` began."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
 @contextmanager
-def running(*nodes: Node) -> Iterator[None]:
+def running(*nodes: Runnable) -> Iterator[None]:
     """Start all; end them in the reverse order."""
     try:
         for node in nodes:

@@ -143,7 +143,8 @@ class _Processes:
             )
 
     def wait_for_port(self, address: str, port: int) -> None:
-        wait_for(lambda: self._listens(address, port), f"port {port} is not open: see {self._directory / 'log'}")
+        log = self._directory / "log"
+        wait_for(lambda: self._listens(address, port), f"port {port} is not open: see {log}")
 
     def _listens(self, address: str, port: int) -> bool:
         for process in self._running:

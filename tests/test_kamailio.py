@@ -113,6 +113,12 @@ class Users:
     def _now(self) -> int:
         return len(self.pair.kamailio.saw())
 
+    def beginning_with(self, name: str) -> tuple[SipClient, SipClient, str, str]:
+        """That user, the other one, and the addresses of both."""
+        if name == "alice":
+            return self.alice, self.bob, _ALICE, self.pair.bob
+        return self.bob, self.alice, self.pair.bob, _ALICE
+
     def kamailio_saw(self) -> list[tuple[str, ...]]:
         """What came to Kamailio from SipMesh since then."""
         return self.pair.kamailio.saw()[self._seen :]
@@ -147,14 +153,17 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """Each standing that Kamailio may have, with an IP address or its name in its Record-Route."""
     standing, _, by_name = str(request.param).partition(" ")
     company = Company(tmp_path_factory.mktemp("a"), "a.example")
+    cas: tuple[Path, ...] = ()
     if standing == "listed":
-        credential, cas = company.certificate("pbx.a.example"), ()
-        policies, name, domain = _LISTED + _REGISTERED + _TO_PBX, "pbx.a.example", "pbx.a.example"
+        credential = company.certificate("pbx.a.example")
+        name = domain = "pbx.a.example"
+        policies = _LISTED + _REGISTERED + _TO_PBX
         known = "trusted server pbx.a.example"
     else:
         other = Company(tmp_path_factory.mktemp("b"), "b.example")
         credential, cas = other.certificate("edge.b.example"), (other.ca,)
-        policies, name, domain = _partner(other.ca) + _REGISTERED + _TO_PARTNERS, "edge.b.example", "b.example"
+        name, domain = "edge.b.example", "b.example"
+        policies = _partner(other.ca) + _REGISTERED + _TO_PARTNERS
         known = "partner b.example (edge.b.example)"
     with _pair(company, policies, name, domain, credential, cas, known, bool(by_name)) as both:
         yield both
@@ -169,8 +178,7 @@ def users(pair: Pair) -> Iterator[Users]:
 @pytest.mark.parametrize("who_hangs_up", ["caller", "callee"])
 @pytest.mark.parametrize("who_calls", ["alice", "bob"])
 def test_call(users: Users, who_calls: str, who_hangs_up: str) -> None:
-    alice, bob, bobs = users.alice, users.bob, users.pair.bob
-    caller, callee, from_, to = (alice, bob, _ALICE, bobs) if who_calls == "alice" else (bob, alice, bobs, _ALICE)
+    caller, callee, from_, to = users.beginning_with(who_calls)
     call_id = caller.ask("INVITE", to, from_, body="v=0\r\n")
     invite = callee.request("INVITE")
     assert invite.body == b"v=0\r\n"
@@ -198,8 +206,7 @@ def test_call(users: Users, who_calls: str, who_hangs_up: str) -> None:
 
 @pytest.mark.parametrize("who_writes", ["alice", "bob"])
 def test_message(users: Users, who_writes: str) -> None:
-    alice, bob, bobs = users.alice, users.bob, users.pair.bob
-    writer, reader, from_, to = (alice, bob, _ALICE, bobs) if who_writes == "alice" else (bob, alice, bobs, _ALICE)
+    writer, reader, from_, to = users.beginning_with(who_writes)
     call_id = writer.ask("MESSAGE", to, from_, "Content-Type: text/plain", "hello")
     message = reader.request("MESSAGE")
     assert message.body == b"hello"
@@ -207,7 +214,8 @@ def test_message(users: Users, who_writes: str) -> None:
     assert writer.response().status == 200
     users.watch.until(lambda event: _is(event, "MESSAGE", call_id) and event.get("status") == 200)
     assert users.unchallenged()
-    assert users.kamailio_saw() == [("request", "MESSAGE") if who_writes == "alice" else ("answer", "MESSAGE", "200")]
+    seen = ("request", "MESSAGE") if who_writes == "alice" else ("answer", "MESSAGE", "200")
+    assert users.kamailio_saw() == [seen]
 
 
 def test_busy(users: Users) -> None:
@@ -221,8 +229,7 @@ def test_busy(users: Users) -> None:
 
 @pytest.mark.parametrize("who_calls", ["alice", "bob"])
 def test_cancel(users: Users, who_calls: str) -> None:
-    alice, bob, bobs = users.alice, users.bob, users.pair.bob
-    caller, callee, from_, to = (alice, bob, _ALICE, bobs) if who_calls == "alice" else (bob, alice, bobs, _ALICE)
+    caller, callee, from_, to = users.beginning_with(who_calls)
     caller.ask("INVITE", to, from_)
     invite = callee.request("INVITE")
     callee.respond(invite, 180)
@@ -258,7 +265,10 @@ def test_partner_speaks_for_itself_only_and_is_not_relayed(tmp_path: Path) -> No
     a, b = Company(tmp_path / "a", "a.example"), Company(tmp_path / "b", "b.example")
     policies = _partner(b.ca) + _REGISTERED + _TO_PARTNERS
     credential = b.certificate("edge.b.example")
-    with _pair(a, policies, "edge.b.example", "b.example", credential, (b.ca,)) as pair, _users(pair) as users:
+    with (
+        _pair(a, policies, "edge.b.example", "b.example", credential, (b.ca,)) as pair,
+        _users(pair) as users,
+    ):
         users.bob.ask("MESSAGE", _ALICE, "sip:carol@a.example")
         refused = users.bob.response()
         assert (refused.status, refused.reason) == (403, b"Forbidden (not-their-domain)")
@@ -284,7 +294,10 @@ def test_our_name_from_a_partners_ca_is_refused_both_ways(tmp_path: Path) -> Non
     a, b = Company(tmp_path / "a", "a.example"), Company(tmp_path / "b", "b.example")
     policies = _LISTED + _partner(b.ca) + _REGISTERED + _TO_PBX
     credential = b.certificate("pbx.a.example")
-    with _pair(a, policies, "pbx.a.example", "pbx.a.example", credential, (b.ca,)) as pair, _users(pair) as users:
+    with (
+        _pair(a, policies, "pbx.a.example", "pbx.a.example", credential, (b.ca,)) as pair,
+        _users(pair) as users,
+    ):
         assert b"wrong-anchors" in _refused_inbound(users)
         users.alice.ask("MESSAGE", pair.bob, _ALICE)
         assert users.alice.response().status == 403

@@ -6,7 +6,6 @@ It does what an administrator does, by the same commands: ``sipmesh init``, ``us
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 import signal
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from sipmesh.operator.files import write_new
 from sipmesh.server.loading import load
 
 BIN = Path(sys.executable).parent
@@ -29,12 +29,12 @@ LISTEN = f'endpoint = "tcp:{PORT}"     # all addresses; one alone: "tcp:{PORT}:i
 LISTEN_4 = f'endpoint = "tcp:{PORT}:interface=127.0.0.1" # this machine alone\npeers = "both"\n'
 LISTEN_6 = f"\n[[listen]]\nendpoint = 'tcp6:{PORT}:interface=\\:\\:1'\npeers = \"both\"\n"
 ALGORITHMS = '# algorithms = ["SHA-256", "MD5"]\n'
-MD5 = 'algorithms = ["MD5"] # Debian 12\'s baresip can\'t be registered where SHA-256 is offered, too\n'
+MD5 = "algorithms = [\"MD5\"] # Debian 12's baresip can't be registered where SHA-256 is offered, too\n"
 
 # baresip looks neither into /etc/hosts nor, for an address, into DNS: so the address is its outbound proxy.
-BARESIP_ACCOUNT = (
-    '<sip:{user}@{name}>;auth_user={user};auth_pass={password};outbound="sip:127.0.0.1:{port};transport=tls"\n'
-)
+BARESIP_ACCOUNT = """\
+<sip:{user}@{name}>;auth_user={user};auth_pass={password};outbound="sip:127.0.0.1:{port};transport=tls"
+"""
 # Without sound, as a sound card is not what is tried out: a call stands, and is silent.
 BARESIP_CONFIGURATION = """\
 poll_method epoll
@@ -95,17 +95,16 @@ def make(directory: Path) -> None:
             sys.exit(f"`sipmesh init` no longer writes what this script changes: {old!r}")
         text = text.replace(old, other)
     configuration.write_text(text)
-    with open(os.open(new / PASSWORDS, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as passwords:
-        for user in USERS:
-            password = secrets.token_urlsafe(12)
-            passwords.write(f"{user}@{NAME} {password}\n")
-            added = sipmesh(
-                "user", "add", f"{user}@{NAME}", "--config", str(configuration), "--password-stdin",
-                said=password, quiet=True,
-            )  # fmt: skip
-            if added != 0:
-                sys.exit(added)
-            make_phone(new / "baresip" / user, user, password, directory / "ca.pem")
+    passwords = {user: secrets.token_urlsafe(12) for user in USERS}
+    lines = "".join(f"{user}@{NAME} {password}\n" for user, password in passwords.items())
+    write_new(new / PASSWORDS, lines.encode(), secret=True)
+    for user, password in passwords.items():
+        aor = f"{user}@{NAME}"
+        arguments = ("user", "add", aor, "--config", str(configuration), "--password-stdin")
+        added = sipmesh(*arguments, said=password, quiet=True)
+        if added != 0:
+            sys.exit(added)
+        make_phone(new / "baresip" / user, user, password, directory / "ca.pem")
     new.rename(directory)
 
 

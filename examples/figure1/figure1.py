@@ -84,7 +84,12 @@ async def start(processes: dict[str, ServerProcess], record: Record) -> None:
     await gatherResults([process.listening for process in processes.values()], consumeErrors=True)
     for process in processes.values():
         await record.watch(process.home / "trace.sock")
-    tell(in_colour(f"  {len(processes)} servers, each a process, port 5061, up in {monotonic() - began:.1f} s", "bold"))
+    tell(
+        in_colour(
+            f"  {len(processes)} servers, each a process, port 5061, up in {monotonic() - began:.1f} s",
+            "bold",
+        )
+    )
     for name, address in ADDRESSES.items():
         tell(f"     {address:<13} {name}")
 
@@ -93,8 +98,8 @@ async def run(story: Story) -> int:
     """Run the steps, each whatever became of those before it; how many differ."""
     failed = 0
     steps = story.steps()
-    for number, (title, step) in enumerate(steps, 1):
-        tell("\n" + in_colour(f"{number:3}  {title}", "bold"))
+    for number, step in enumerate(steps, 1):
+        tell("\n" + in_colour(f"{number:3}  {step.__doc__}", "bold"))
         try:
             await step()
         except Exception as error:

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 from attrs import evolve, field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IAddress, IReactorTime, IReactorUNIX
 from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 
-PATIENCE = 2.0
+PATIENCE = 4.0
 """Seconds that an event may take from the server's trace to us."""
 
 Event = dict[str, Any]
@@ -61,8 +63,18 @@ class Record:
         self._looking: list[Callable[[], None]] = []
 
     async def watch(self, socket: Path) -> None:
-        """Look at one more server."""
-        await UNIXClientEndpoint(self._reactor, str(socket)).connect(_Watching(self._add))
+        """Look at one more server. It opens its ports first, and its trace a moment later."""
+        clock = IReactorTime(self._reactor)
+        give_up = clock.seconds() + PATIENCE
+        while True:
+            try:
+                await UNIXClientEndpoint(self._reactor, str(socket)).connect(_Watching(self._add))
+            except ConnectError:
+                if clock.seconds() > give_up:
+                    raise
+                await deferLater(clock, 0.02)
+            else:
+                return
 
     def _add(self, event: Event) -> None:
         self.events.append(event)

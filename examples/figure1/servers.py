@@ -91,7 +91,9 @@ def servers(
     reactor: IReactorProcess, directory: Path, dns_port: int, sabotage: frozenset[str]
 ) -> tuple[dict[str, ServerProcess], dict[str, Company]]:
     """Everything but the start: the processes by the names of their servers, the companies by their domains."""
-    companies = {domain: Company(directory / domain, domain) for domain in ("a.example", "b.example", "c.example")}
+    companies = {
+        domain: Company(directory / domain, domain) for domain in ("a.example", "b.example", "c.example")
+    }
     a, b, c = companies.values()
     # Who runs fe3 and fe9 has users of their own making, and one of them is called as our alice is.
     pretenders = Company(directory / "pretenders", "a.example")
@@ -110,7 +112,7 @@ def servers(
     }
     processes = {}
     for name, (company, role) in made.items():
-        home = company.directory / name
+        home = company.directory / name.partition(".")[0]
         home.mkdir()
         _write_credential(home, role.issuer or company, role.names)
         (home / "sipmesh.toml").write_text(_configuration(name, company.domain, role, dns_port))

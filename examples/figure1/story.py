@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, cast
 
 from attrs import Factory, define
@@ -71,77 +72,95 @@ class Story:
     tell: Callable[[str], None]
     agents: dict[str, UserAgent] = Factory(dict)
 
-    def steps(self) -> Sequence[tuple[str, Callable[[], Awaitable[None]]]]:
-        """The story, with a title for each step."""
+    def steps(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """The story. Each step's docstring is its title."""
         return (
-            ("Everybody registers with their own server, by TLS", self.register),
-            ("alice calls carol: two front ends of one enterprise", self.call_inside),
-            ("alice calls bob, through the edge to the partner; alice hangs up", self.call_partner),
-            ("alice calls bob again; this time bob hangs up", self.call_partner_again),
-            ("bob sends alice a message; it comes in at the other front end", self.message_back),
-            ("mallory calls alice from C, whom nobody lists", self.c_comes),
-            ("alice calls mallory at C", self.c_is_called),
-            ("fe3.a.example is on the server list, but its certificate is of B's CA", self.wrong_authority),
-            ("fe9.a.example has a certificate of A's CA, but is on no server list", self.not_listed),
-            ("Nobody was challenged but each user once, by their own server", self.challenges),
+            self.register,
+            self.call_inside,
+            self.call_partner,
+            self.call_partner_again,
+            self.message_back,
+            self.c_comes,
+            self.c_is_called,
+            self.wrong_authority,
+            self.not_listed,
+            self.challenges,
         )
 
     # The steps -------------------------------------------------------------------------------------------
 
     async def register(self) -> None:
-        for user, server in (
-            ("alice@a.example", FE1), ("carol@a.example", FE2), ("bob@b.example", B), ("mallory@c.example", C)
-        ):  # fmt: skip
-            domain = user.partition("@")[2]
-            agent = await self._registered(user, server, self.companies[domain].ca)
-            self.agents[user.partition("@")[0]] = agent
+        """Everybody registers with their own server, by TLS"""
+        homes = {"alice@a.example": FE1, "carol@a.example": FE2, "bob@b.example": B, "mallory@c.example": C}
+        for user, server in homes.items():
+            name, _, domain = user.partition("@")
+            self.agents[name] = await self._registered(user, server, self.companies[domain].ca)
+            self.tell(f"{name:<7} ----> {server}")
+            self.tell(f"    the server proved {server}, by the CA of {domain}; the client, {user}, by digest")
 
     async def call_inside(self) -> None:
-        caller, callee, _ = await self._call("alice", "carol", ALICE_TO_CAROL)
+        """alice calls carol: two front ends of one enterprise"""
+        caller, _ = await self._call("alice", "carol", ALICE_TO_CAROL)
         await self._hang_up("alice", caller, "carol", inside(ALICE_TO_CAROL))
 
     async def call_partner(self) -> None:
-        caller, callee, _ = await self._call("alice", "bob", ALICE_TO_BOB)
+        """alice calls bob, through the edge to the partner; alice hangs up"""
+        caller, _ = await self._call("alice", "bob", ALICE_TO_BOB)
         await self._hang_up("alice", caller, "bob", inside(ALICE_TO_BOB))
 
     async def call_partner_again(self) -> None:
-        _, callee, _ = await self._call("alice", "bob", ALICE_TO_BOB)
+        """alice calls bob again, on the connections that are up; this time bob hangs up"""
+        before = self._connections()
+        _, callee = await self._call("alice", "bob", ALICE_TO_BOB, in_full=False)
         await self._hang_up("bob", callee, "alice", back(ALICE_TO_BOB))
+        expect("connections that any server opened or took", before, self._connections())
 
     async def message_back(self) -> None:
+        """bob sends alice a message, which comes in at the other front end and finds her all the same"""
         alice, bob = self.agents["alice"], self.agents["bob"]
-        answering = bob.ask("MESSAGE", alice.user, b"Content-Type: text/plain", body=b"Was nice to talk to you.")
+        answering = bob.ask("MESSAGE", alice.user, b"Content-Type: text/plain", body=b"Talk to you soon!")
         message = await alice.incoming("MESSAGE")
-        expect("the message", "Was nice to talk to you.", message.body.decode())
+        expect("the message", b"Talk to you soon!", message.body)
         alice.respond(message, 200)
         expect("the answer to bob", 200, (await answering).status)
-        await self._passed("MESSAGE", message.call_id, "bob", BOB_TO_ALICE, "alice")
+        await self._passed("MESSAGE", message.call_id, "bob", BOB_TO_ALICE, "alice", in_full=True)
 
     async def c_comes(self) -> None:
-        mallory = self.agents["mallory"]
-        answer = await self._refused(mallory, self.agents["alice"])
+        """mallory calls alice from C, whom nobody lists"""
+        answer = await self._refused(self.agents["mallory"], self.agents["alice"])
         expect("what C's own server has to tell mallory", 503, answer.status)
         await self._seen_only_by(answer.call_id, C)
-        because = await self._flow_event("closed", "'CN=sip.c.example'")
-        expect("the reason", True, "its issuer is not one of our trust anchors" in because)
-        self.tell(way("INVITE", "mallory", self.record.hops(answer.call_id, "INVITE")))
-        self._tell_refusal("a TLS alert", because)
+        because = await self._connection(EDGE, "closed", "'CN=CA of c.example'")
+        expect("that the anchor is missing", True, "not one of our trust anchors" in because)
+        alert = await self._connection(C, "closed", "alert")
+        expect("the TLS alert", True, "alert unknown ca" in alert)
+        self.tell(way("INVITE", "mallory", self.record.hops(answer.call_id, "INVITE"), refused_by=EDGE))
+        self._tell_refusal("TLS alert unknown_ca", because)
 
     async def c_is_called(self) -> None:
+        """alice calls mallory at C; somebody has set a route there, but a route is not trust"""
         answer = await self._refused(self.agents["alice"], self.agents["mallory"])
         expect("the answer to alice", 403, answer.status)
-        await self._passed("INVITE", answer.call_id, "alice", ALICE_TO_C)
-        answers = [e for e in self.record.events if e["server"] == EDGE and e.get("status") == 403]
-        expect("how often the edge answered 403", 1, len(answers))
-        self._tell_refusal("403: a route alone is no trust", str(answers[0]["because"]))
+        await self._passed("INVITE", answer.call_id, "alice", ALICE_TO_C, refused_by=C, in_full=True)
+
+        def reasons() -> list[str]:
+            answers = [e for e in self.record.events if e["server"] == EDGE and e.get("status") == 403]
+            return [str(answer["because"]) for answer in answers]
+
+        found = await self.record.settled(reasons, lambda found: len(found) == 1)
+        expect("how often the edge answered 403", 1, len(found))
+        self._tell_refusal("403 Forbidden", found[0])
 
     async def wrong_authority(self) -> None:
+        """A front end that the server list names, fe3.a.example, with a certificate of B's CA"""
         await self._pretender(FE3, self.companies["b.example"].ca, "wrong-anchors")
 
     async def not_listed(self) -> None:
+        """A server with a certificate of A's CA, fe9.a.example, that is on no server list"""
         await self._pretender(FE9, self.companies["a.example"].ca, "not-listed")
 
     async def challenges(self) -> None:
+        """Nobody was challenged but each user once, at their own server"""
         challenged: dict[str, int] = {}
         for event in self.record.events:
             if event["step"] == "answer" and event["status"] in (401, 407):
@@ -149,7 +168,9 @@ class Story:
                 challenged[event["server"]] = challenged.get(event["server"], 0) + 1
         expect("challenges by server", CHALLENGED, challenged)
         requests = sum(1 for event in self.record.events if event["step"] == "request")
-        self.tell(f"{requests} requests at {len(ADDRESSES)} servers, {sum(challenged.values())} challenges")
+        self.tell(
+            f"{requests} requests taken by {len(ADDRESSES)} servers, {sum(challenged.values())} challenges"
+        )
 
     # What steps are made of ------------------------------------------------------------------------------
 
@@ -159,16 +180,18 @@ class Story:
         expect(f"the answer to {user}", 200, answer.status)
 
         def statuses() -> list[int]:
-            events = [e for e in self.record.events if e["server"] == server and e.get("method") == "REGISTER"]
+            events = [
+                e for e in self.record.events if e["server"] == server and e.get("method") == "REGISTER"
+            ]
             return [e["status"] for e in events if e["step"] == "answer"]
 
         found = await self.record.settled(statuses, lambda found: found == [401, 200])
         expect(f"what {server} answered {user}", [401, 200], found)
-        self.tell(f"{user.partition('@')[0]:<7} ----> {server:<14} proved its name to the client; "
-                  f"{user} proved who they are")  # fmt: skip
         return agent
 
-    async def _call(self, caller: str, callee: str, hops: tuple[Hop, ...]) -> tuple[Dialog, Dialog, bytes]:
+    async def _call(
+        self, caller: str, callee: str, hops: tuple[Hop, ...], in_full: bool = True
+    ) -> tuple[Dialog, Dialog]:
         calling, called = self.agents[caller], self.agents[callee]
         answering = calling.ask("INVITE", called.user)
         invite = await called.incoming("INVITE")
@@ -179,9 +202,9 @@ class Story:
         ours, theirs = Dialog.of_caller(answer), Dialog.of_callee(invite, called.tag)
         calling.acknowledge(ours)
         await called.incoming("ACK")
-        await self._passed("INVITE", invite.call_id, caller, hops, callee)
+        await self._passed("INVITE", invite.call_id, caller, hops, callee, in_full=in_full)
         await self._passed("ACK", invite.call_id, caller, acknowledging(hops), callee)
-        return ours, theirs, invite.call_id
+        return ours, theirs
 
     async def _hang_up(self, who: str, dialog: Dialog, other: str, hops: tuple[Hop, ...]) -> None:
         answering = self.agents[who].hang_up(dialog)
@@ -191,22 +214,33 @@ class Story:
         await self._passed("BYE", dialog.call_id, who, hops, other)
 
     async def _passed(
-        self, method: str, call_id: bytes, sender: str, hops: tuple[Hop, ...], receiver: str = ""
+        self,
+        method: str,
+        call_id: bytes,
+        sender: str,
+        hops: tuple[Hop, ...],
+        receiver: str = "",
+        refused_by: str = "",
+        in_full: bool = False,
     ) -> None:
-        found = await self.record.settled(lambda: self.record.hops(call_id, method), lambda found: found == hops)
-        self.tell(way(method, sender, found, receiver))
-        if method not in ("ACK", "BYE"):
+        found = await self.record.settled(
+            lambda: self.record.hops(call_id, method), lambda found: found == hops
+        )
+        self.tell(way(method, sender, found, receiver, refused_by))
+        if in_full:
             for line in in_words(sender, found, receiver):
                 self.tell(f"    {line}")
         if found != hops:
-            raise Differs(f"the hops of the {method}\n{_listed('expected', hops)}\n{_listed('but found', found)}")
+            raise Differs(
+                f"the hops of the {method}\n{_listed('expected', hops)}\n{_listed('but found', found)}"
+            )
 
     async def _refused(self, caller: UserAgent, callee: UserAgent) -> Response:
         """The answer to a call that must not reach anybody."""
         index, found = await race([caller.ask("INVITE", callee.user), cast(Any, callee.incoming("INVITE"))])
         if index == 1:
             raise Differs(f"the call of {caller.user} was to be refused, and reached {callee.user}")
-        return found
+        return cast(Response, found)
 
     async def _pretender(self, name: str, issuer: Path, code: str) -> None:
         """Somebody runs a front end of ours of their own, with an alice of their own, who calls bob."""
@@ -216,20 +250,23 @@ class Story:
         expect("the edge's answer", 403, answer.status)
         expect("the code in it", True, f"({code})" in answer.reason.decode())
         await self._seen_only_by(answer.call_id, name)
-        because = await self._flow_event("refused", name)
-        self.tell(way("INVITE", '"alice"', self.record.hops(answer.call_id, "INVITE")))
-        self._tell_refusal(f"403 ({code})", because)
+        because = await self._connection(EDGE, "refused", name)
+        self.tell(way("INVITE", '"alice"', self.record.hops(answer.call_id, "INVITE"), refused_by=EDGE))
+        self._tell_refusal(f"403 Forbidden ({code})", because)
 
-    async def _flow_event(self, step: str, mentions: str) -> str:
-        """Why the edge refused a connection; there has to be one such connection that it did refuse."""
+    async def _connection(self, server: str, step: str, mentions: str) -> str:
+        """Why a server closed or refused a connection; there has to be one such, whose reason mentions that."""
 
         def reasons() -> list[str]:
-            found = [str(event["because"]) for event in self.record.flows(EDGE, step)]
+            found = [str(event["because"]) for event in self.record.flows(server, step)]
             return [because for because in found if mentions in because]
 
         found = await self.record.settled(reasons, lambda found: len(found) == 1)
-        expect(f"how many connections of {mentions} the edge has {step}", 1, len(found))
+        expect(f"how many connections with {mentions} {server} has {step}", 1, len(found))
         return found[0]
+
+    def _connections(self) -> int:
+        return sum(1 for event in self.record.events if event["step"] == "admitted")
 
     async def _seen_only_by(self, call_id: bytes, server: str) -> None:
         def servers() -> list[str]:
@@ -240,7 +277,8 @@ class Story:
 
     def _tell_refusal(self, how: str, because: str) -> None:
         self.tell(f"    {EDGE} refuses: {how}")
-        self.tell(f"        {because}")
+        for line in wrap(because, 92, break_on_hyphens=False):
+            self.tell(f"        {line}")
 
 
 def expect(what: str, expected: object, found: object) -> None:

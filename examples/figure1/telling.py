@@ -35,7 +35,7 @@ PICTURE = r"""
   ......x  refused
 """
 
-_COLOURS = {"bold": "1", "faint": "2", "green": "32", "red": "31"}
+_COLOURS = {"bold": "1", "green": "32", "red": "31"}
 _COLOURED = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
@@ -44,45 +44,41 @@ def in_colour(text: str, colour: str) -> str:
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if _COLOURED else text
 
 
-def way(method: str, caller: str, hops: Sequence[Hop], callee: str = "") -> str:
-    """A request's way in one line; ``callee`` is empty where it did not arrive."""
-    between = [" ====> ".join(hop.server for hop in hops)]
-    return f"{method:<9}" + " ----> ".join([caller, *between, *([callee] if callee else [])])
+def way(method: str, sender: str, hops: Sequence[Hop], receiver: str = "", refused_by: str = "") -> str:
+    """A request's way in one line, to who received it or to where it was refused."""
+    end = f" ----> {receiver}" if receiver else f" ....x {refused_by}" if refused_by else ""
+    return f"{method:<9}{sender} ----> " + " ====> ".join(hop.server for hop in hops) + end
 
 
-def in_words(caller: str, hops: Sequence[Hop], callee: str = "") -> Iterator[str]:
+def in_words(sender: str, hops: Sequence[Hop], receiver: str = "") -> Iterator[str]:
     """Each hop of a request in a few lines: who proved what, and which policy let it through."""
-    sender = caller
-    for number, hop in enumerate(hops):
-        before = hops[number - 1].target if number else None
-        yield from _connection(sender, before, hop.server, hop.source)
-        if hop.policy:
-            yield _line("routed by", hop.policy, hop.because)
-        sender = hop.server
-    last = hops[-1].target if hops else None
-    if callee and last is not None:
-        yield in_colour(f"{sender} ---- TLS ----> {callee}", "bold")
-        yield _line(callee, f"is {_who(last)}", "proven by digest when it registered on this connection")
+    there: Neighbour | None = None
+    for hop in hops:
+        if there is None:
+            yield from _from_client(sender, hop.server, sender, hop.source)
+        else:
+            yield from _between_servers(sender, there, hop.server, hop.source)
+        yield _line(hop.policy, hop.because)
+        sender, there = hop.server, hop.target
+    if receiver:
+        yield from _from_client(sender, receiver, receiver, there)
 
 
-def _connection(
-    sender: str, receiver_seen: Neighbour | None, receiver: str, sender_seen: Neighbour | None
+def _from_client(sender: str, receiver: str, client: str, seen: Neighbour | None) -> Iterator[str]:
+    yield in_colour(f"{sender} ---- TLS ----> {receiver}", "bold")
+    if seen is not None:
+        yield _line(client, f"{seen.peer}, by digest when it registered on this connection")
+
+
+def _between_servers(
+    sender: str, receiver_seen: Neighbour, receiver: str, sender_seen: Neighbour | None
 ) -> Iterator[str]:
-    if receiver_seen is None:
-        yield in_colour(f"{sender} ---- TLS ----> {receiver}", "bold")
-        if sender_seen is not None:
-            yield _line(sender, f"is {_who(sender_seen)}", "proven by digest when it registered on this connection")
-        return
     yield in_colour(f"{sender} ==== mutual TLS ====> {receiver}", "bold")
-    for name, seen in ((receiver, receiver_seen), (sender, sender_seen)):
+    for name, seen in ((sender, sender_seen), (receiver, receiver_seen)):
         if seen is not None:
-            yield _line(name, f"is {_who(seen)}", f"{seen.because}")
+            yield _line(name, f"proved {', '.join(seen.proven)}")
+            yield _line("", f"{seen.peer}: {seen.because}")
 
 
-def _who(neighbour: Neighbour) -> str:
-    proven = ", ".join(neighbour.proven)
-    return f"{neighbour.peer} [{proven}]" if proven else neighbour.peer
-
-
-def _line(subject: str, what: str, because: str) -> str:
-    return f"    {subject:<15} {what}\n" + " " * 20 + in_colour(because, "faint")
+def _line(subject: str, text: str) -> str:
+    return f"    {subject:<19} {text}"

@@ -8,7 +8,6 @@ from inspect import isawaitable
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.server import Request as WebRequest
@@ -18,8 +17,6 @@ from zope.interface import implementer
 from sipmesh.decisions import Reject, RequestContext
 from sipmesh.interfaces import ILocationStore, IRoutingPolicy
 from sipmesh.sip import Request, SipUri
-
-log = Logger()
 
 
 @implementer(IRoutingPolicy)
@@ -49,7 +46,7 @@ class Switchboard(Resource):
     isLeaf = True
 
     def __init__(self, aors: Collection[str], locations: ILocationStore, policy: DoNotDisturb) -> None:
-        super().__init__()
+        Resource.__init__(self)
         self._aors = aors
         self._locations = locations
         self._policy = policy
@@ -58,9 +55,7 @@ class Switchboard(Resource):
         """Who is registered. The store answers later, and the reactor has other things to do meanwhile."""
         page = Deferred.fromCoroutine(self._show(request))
         request.notifyFinish().addErrback(lambda _: page.cancel())
-        page.addErrback(
-            lambda failure: None if failure.check(CancelledError) else log.failure("no page", failure)
-        )
+        page.addErrback(lambda failure: failure.check(CancelledError) or request.processingFailed(failure))
         return NOT_DONE_YET
 
     def render_POST(self, request: WebRequest) -> bytes:

@@ -56,25 +56,31 @@ def trace(
     Exit status: 0, or 1 if there is no server to watch or it stopped before --count events.
     """
     wanted = _Filter(method.upper() if method else None, call_id)
-    path = path or _configured(config)
+    try:
+        stopped = _watch(path or _configured(config), wanted, count, raw=raw)
+    except KeyboardInterrupt:
+        return
+    if stopped:
+        click.echo("the server stopped", err=True)
+        if count is not None:
+            sys.exit(1)
+
+
+def _watch(path: Path, wanted: _Filter, count: int | None, *, raw: bool) -> bool:
+    """Show events until there were ``count``. True if the server stopped before."""
     seen = 0
     with _connected(path) as lines:
         click.echo(f"watching {path}", err=True)
-        try:
-            for line in lines:
-                event = json.loads(line)
-                if event["step"] == "full":
-                    raise click.ClickException(f"not now: {event['because']}")
-                if wanted.fits(event):
-                    click.echo(line.rstrip(b"\n") if raw else for_people(event))
-                    seen += 1
-                    if seen == count:
-                        return
-        except KeyboardInterrupt:
-            return
-    click.echo("the server stopped", err=True)
-    if count is not None:
-        sys.exit(1)
+        for line in lines:
+            event = json.loads(line)
+            if event["step"] == "full":
+                raise click.ClickException(f"not now: {event['because']}")
+            if wanted.fits(event):
+                click.echo(line.rstrip(b"\n") if raw else for_people(event))
+                seen += 1
+                if seen == count:
+                    return False
+    return True
 
 
 @frozen

@@ -45,6 +45,10 @@ class Admission:
                 return Refusal(500, f"the federation policy {name} raised; see the log")
             if isinstance(verdict, Refuse):
                 return Refusal(403, verdict.because, f"Forbidden ({verdict.code})")
+            if verdict is not None:
+                name = f"{type(policy).__module__}:{type(policy).__qualname__}"
+                log.error("federation policy {policy} returned {what!r}", policy=name, what=verdict)
+                return Refusal(500, f"the federation policy {name} returned no decision; see the log")
         return None
 
     async def client(self, request: Request, flow: Flow, inside_dialog: bool) -> Refusal | None:

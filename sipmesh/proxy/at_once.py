@@ -36,5 +36,10 @@ def _go_on(
     except Exception:
         failed(Failure())
         return
+    if not isinstance(waiting, Deferred):
+        # An asyncio.Future, say. Who awaits it learns that, and nobody else is harmed.
+        wrong = TypeError(f"only Deferreds can be awaited here, not a {type(waiting).__name__}")
+        _go_on(coroutine, failed, Failure(wrong))
+        return
     # It returns None, which marks a failure as handled.
     waiting.addBoth(lambda result: _go_on(coroutine, failed, result))

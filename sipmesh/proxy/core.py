@@ -25,6 +25,7 @@ from ..decisions import (
     Reject,
     RequestContext,
     Target,
+    TrustedServer,
 )
 from ..interfaces import ILocationStore
 from ..sip.errors import SipSyntaxError
@@ -147,8 +148,7 @@ class Proxy:
     def received(self, flow: Flow, message: Request | Response) -> None:
         """A message came. What can't be answered closes its flow and nothing else."""
         if isinstance(message, Response):
-            if not self.transactions.responded(message, flow) and self._tracer.watched:
-                self._tracer.flow(flow, "dropped", f"{message!r} belongs to no transaction")
+            self._respond(message, flow)
             return
         request = with_received(message, flow.address, flow.port)
         if flow.refusal is not None:
@@ -159,6 +159,15 @@ class Proxy:
             self._cancel(request, flow)
         else:
             self._begin(request, flow)
+
+    def _respond(self, response: Response, flow: Flow) -> None:
+        try:
+            why = "" if self.transactions.responded(response, flow) else "belongs to no transaction"
+        except SipSyntaxError as error:
+            # RFC 3261 §18.3: discarded. The flow carries more than the one call that sent it.
+            why = error.reason
+        if why and self._tracer.watched:
+            self._tracer.flow(flow, "dropped", f"{response!r}: {why}")
 
     def _turn_away(self, request: Request, flow: Flow, refusal: Refuse) -> None:
         """Tell a peer that was not admitted so, once: the code, not the reasons, which would map us."""
@@ -200,10 +209,11 @@ class Proxy:
         else:
             log.failure("{request} could not be served", failure, request=context.request)
             context.answer(500, "an error of ours; see the log")
+        context.cancel_branches()
 
     async def _serve(self, context: ResponseContext) -> None:
         request, flow = context.request, context.flow
-        refusal = validate(request, self._site)
+        refusal = validate(request, self._site, neighbour(flow))
         if refusal is None:
             route = read_route_set(request, flow, self._site, self._tokens)
             refusal = await self._admit(request, flow, route)
@@ -223,6 +233,8 @@ class Proxy:
                     403, f"partner {peer.domain} asks to be relayed by Route", "Forbidden (no-relay)"
                 )
             return self._decisions.admission.partner(request, peer, self._context(flow))
+        if not isinstance(peer, (TrustedServer, FederatedPartner)):
+            return Refusal(403, "nobody has said who this peer is")
         return None
 
     async def _answer_or_forward(self, context: ResponseContext, route: RouteSet) -> None:
@@ -262,6 +274,9 @@ class Proxy:
 
     async def _forward(self, context: ResponseContext, route: RouteSet) -> None:
         request, flow = context.request, context.flow
+        if request.max_forwards == 0:
+            context.answer(483, "Max-Forwards has come down to 0")
+            return
         decision, policy = await self._decide(request, flow, route)
         if self._tracer.watched:
             kind = type(decision).__name__.lower()
@@ -288,8 +303,10 @@ class Proxy:
             return Reject(404, "inside a dialog, but without a Route of ours that fits it"), "(dialog)"
         admission = self._decisions.admission
 
-        def prove() -> Awaitable[Refusal | None]:
-            return admission.prove(request, flow)
+        async def prove() -> Refusal | None:
+            refusal = await admission.prove(request, flow)
+            # It may have proven another user than before, and is held to that one.
+            return refusal or await admission.client(request, flow, inside_dialog=False)
 
         routing, policy_context = self._decisions.routing, self._context(flow)
 
@@ -303,6 +320,8 @@ class Proxy:
         """RFC 3261 §16.6: all targets at once. All branches are there before the first is sent, so that an early
         answer on one does not end the fork for the rest."""
         request, flow = context.request, context.flow
+        if context.transaction.answered:
+            return  # cancelled while it was decided on
         if not decision.targets:
             context.answer(480, f"{decision.because}, which left no target")
             return
@@ -322,6 +341,8 @@ class Proxy:
                 one.start(branch, self._where(target, route))
             except Unreachable as error:
                 branch.conclude(error.status, error.because)
+            except SipSyntaxError as error:
+                branch.conclude(500, f"its target can't be used: {error.reason}")
 
     def _where(self, target: Target, route: RouteSet) -> Flow | SipUri:
         if route.towards is not None:
@@ -335,7 +356,7 @@ class Proxy:
         token = None
         if forms_dialog:
             token = self._tokens.for_dialog(request.call_id, neighbour(passage.source), neighbour(there))
-        name = make_branch(request)
+        name = make_branch(request, neighbour(passage.source))
         data = forwarded_request(passage, target, there, name, self._site, token)
         if self._tracer.watched:
             peer = there.peer
@@ -391,7 +412,8 @@ class Proxy:
         if self._tracer.watched:
             self._tracer.request(request, there, "forward", f"to {describe_peer(there)}: inside a dialog")
         target = Target(request.uri)
-        there.send(forwarded_request(passage, target, there, make_branch(request), self._site, None))
+        branch = make_branch(request, neighbour(passage.source))
+        there.send(forwarded_request(passage, target, there, branch, self._site, None))
 
     def _drop(self, request: Request, flow: Flow, because: str) -> None:
         if self._tracer.watched:
@@ -400,8 +422,7 @@ class Proxy:
 
 def _asserted(request: Request, flow: Flow) -> str | None:
     """Whom a trusted server says a request is from (RFC 3325 §5)."""
-    value = request.first(P_ASSERTED_IDENTITY)
-    if value is None or not flow.trusted:
-        return None
-    uri = parse_address(value).uri
-    return uri.aor if isinstance(uri, SipUri) else None
+    values = request.values(P_ASSERTED_IDENTITY) if flow.trusted else []
+    uris = [parse_address(value).uri for value in values]
+    # There may be two: a sip URI and a tel URI (§9.1).
+    return next((uri.aor for uri in uris if isinstance(uri, SipUri)), None)

@@ -22,6 +22,7 @@ from ..sip.names import (
     ROUTE,
     VIA,
 )
+from ..sip.respond import lines_of
 from ..sip.splice import Splice
 from ..sip.uri import SipUri, escape_user
 from ..transport.flow import Flow
@@ -71,7 +72,7 @@ def forwarded_request(
         )
         edit.prepend(RECORD_ROUTE, line)
     hops = request.max_forwards
-    edit.replace(MAX_FORWARDS, b"Max-Forwards: %d" % (69 if hops is None else hops - 1))
+    edit.replace(MAX_FORWARDS, b"Max-Forwards: %d" % (70 if hops is None else hops - 1))
     if passage.popped:
         edit.remove_first_value(ROUTE, passage.popped)
     if target.route:
@@ -105,10 +106,21 @@ def _drop_credentials(edit: Splice, request: Request, realm: str) -> None:
                 edit.remove_field(number)
 
 
-def returned_response(response: Response, keep_identity: bool) -> bytes:
-    """A response without our Via."""
+def returned_response(
+    response: Response, request: Request, keep_identity: bool, more: tuple[bytes, ...] = ()
+) -> bytes:
+    """A response as it goes back, without our Via.
+
+    The Via values are the request's: whatever came back, who sent the request has to know its own again. One that is
+    unreadable could cost a server its flow to us, and so everybody's calls.
+
+    :param more: whole header lines to add.
+    """
     edit = Splice(response)
-    edit.remove_first_value(VIA)
+    edit.prepend(VIA, b"\r\n".join(lines_of(request, (VIA,))))
+    edit.remove(VIA)
+    for line in more:
+        edit.append(line)
     if not keep_identity and response.has(P_ASSERTED_IDENTITY):
         edit.remove(P_ASSERTED_IDENTITY)
     return edit.to_bytes()

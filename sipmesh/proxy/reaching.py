@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 
-from ..decisions import Reach, Refuse, Target
+from ..decisions import Binding, Reach, Refuse, Target
 from ..resolver import Candidate, Locator
 from ..sip.headers import parse_address
 from ..sip.uri import SipUri
@@ -60,6 +60,16 @@ class Reaching:
         if flow is None or not flow.alive:
             raise Unreachable(430, f"the flow {number} of the client is gone")
         return flow
+
+    def is_gone(self, binding: Binding) -> bool:
+        """Whether a binding leads to a flow of ours that is down; of another server's flows nothing is known."""
+        if not binding.path:
+            return False
+        first = parse_address(binding.path[0].encode("utf-8", "surrogateescape")).uri
+        if not isinstance(first, SipUri) or not self._site.is_here(first, ("", 0)):
+            return False
+        number = self._tokens.path_flow(first.user or "")
+        return number is None or self._pool.by_id(number) is None
 
     def neighbour(self, towards: str) -> Flow | SipUri:
         """The flow to a neighbour of a dialog; where a server's is gone, the URI to reach it anew."""

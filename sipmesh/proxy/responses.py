@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from ..sip.message import Request, Response
-from ..sip.names import VIA
-from ..sip.respond import cancel_for, make_response, new_tag
+from ..sip.names import PROXY_AUTHENTICATE, WWW_AUTHENTICATE
+from ..sip.respond import cancel_for, lines_of, make_response, new_tag
 from ..transaction.layer import TransactionLayer
 from ..transaction.machines import ClientTransaction, ServerTransaction
 from ..transaction.wheel import Timer, TimerWheel
@@ -38,7 +38,6 @@ class ResponseContext:
         "_tracer",
         "_wheel",
         "branches",
-        "cancelled",
         "flow",
         "request",
         "transaction",
@@ -55,7 +54,6 @@ class ResponseContext:
         self.request: Request = transaction.request
         self.flow = transaction.flow
         self.branches: list[Branch] = []
-        self.cancelled = False
         self._layer = layer
         self._wheel = wheel
         self._tracer = tracer
@@ -77,8 +75,19 @@ class ResponseContext:
         """Give a response that came from a branch."""
         if self._tracer.watched:
             self._tracer.request(self.request, source, "response", "from the branch", status=response.status)
-        data = returned_response(response, keep_identity=source.trusted and self.flow.trusted)
-        self.transaction.respond(response.status, data)
+        trusted = source.trusted and self.flow.trusted
+        others = self._other_challenges(response) if response.status in (401, 407) else ()
+        self.transaction.respond(response.status, returned_response(response, self.request, trusted, others))
+
+    def _other_challenges(self, response: Response) -> tuple[bytes, ...]:
+        """§16.7 step 7: who answers a challenge has to answer those of all branches at once."""
+        found = [branch.outcome.response for branch in self.branches if branch.outcome is not None]
+        return tuple(
+            line
+            for other in found
+            if other is not None and other is not response and other.status in (401, 407)
+            for line in lines_of(other, (WWW_AUTHENTICATE, PROXY_AUTHENTICATE))
+        )
 
     # What branches tell ---------------------------------------------------------------------------------
 
@@ -98,10 +107,11 @@ class ResponseContext:
         self._best_sent = True
         best = best_outcome([outcome for outcome in outcomes if outcome is not None])
         branch = next(branch for branch in self.branches if branch.outcome is best)
-        if best.response is None or best.status == 503:
-            # §16.7 step 6: a 503 is about the next hop; before us there may be another way, so it is not passed on.
-            status = 500 if best.response is not None else best.status
-            self.answer(status, best.because or "the next hop answered 503")
+        if best.status == 503:
+            # §16.7 step 6: a 503 is about one next hop; from us it would say that we can serve nothing at all.
+            self.answer(500, best.because or "the next hop answered 503")
+        elif best.response is None:
+            self.answer(best.status, best.because)
         else:
             assert branch.client is not None
             self.forward(best.response, branch.client.flow)
@@ -109,9 +119,12 @@ class ResponseContext:
     # CANCEL ---------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """The caller cancelled (§16.10)."""
-        self.cancelled = True
-        self.cancel_branches()
+        """The caller cancelled (§16.10), or is gone."""
+        if self.branches:
+            self.cancel_branches()
+        elif not self.transaction.answered:
+            # Still being decided on: nobody has been asked to ring, and now nobody is to be.
+            self.answer(487, "cancelled before it was forwarded")
 
     def cancel_branches(self) -> None:
         """Cancel what is still going on."""
@@ -131,6 +144,10 @@ class ResponseContext:
         if not self._best_sent:
             self.cancel()
 
+    def transaction_ended(self) -> None:
+        """Let go of the branches, which hold this too: see :meth:`._Machine._end`."""
+        self.branches = []
+
 
 class Branch:
     """One branch of the fork, to one target.
@@ -144,6 +161,7 @@ class Branch:
         "_context",
         "_data",
         "_failover",
+        "_heard",
         "_layer",
         "_timer",
         "_wheel",
@@ -162,11 +180,14 @@ class Branch:
         self._failover = failover
         self._timer: Timer | None = None
         self._cancelled = False
+        self._heard = False
         self._data = b""
         context.branches.append(self)
 
     def send(self, flow: Flow, branch: bytes, data: bytes) -> None:
-        """Send the request on a flow that was found; not if it was cancelled meanwhile."""
+        """Send the request on a flow that was found; not if the branch ended meanwhile."""
+        if self.outcome is not None:
+            return
         if self._cancelled:
             self.conclude(487, "cancelled before it was sent")
             return
@@ -178,6 +199,8 @@ class Branch:
 
     def conclude(self, status: int, because: str) -> None:
         """End without a response from anybody."""
+        if self.client is not None and self.outcome is None:
+            self.client.abandon()
         self._end(Outcome(status, None, because))
 
     # What the client transaction tells ------------------------------------------------------------------
@@ -186,11 +209,9 @@ class Branch:
         """A response came for this branch."""
         assert self.client is not None
         status = response.status
-        if not response.has_several(VIA):
-            # Without a Via below ours it is no answer to what we forwarded; nobody behind us could place it.
-            return
         if status < 200:
             if status > 100:
+                self._heard = True
                 self._restart_timer_c()
                 if not self._context.transaction.answered:
                     self._context.forward(response, self.client.flow)
@@ -201,9 +222,7 @@ class Branch:
             self.outcome = Outcome(status, response)
             self._context.succeeded(response, self.client.flow)
             self._data = b""
-        elif self.outcome is None and not (
-            status == 503 and self._failover.next_hop_failed(self, "it answered 503")
-        ):
+        elif self.outcome is None and not (status == 503 and self._turn_elsewhere("it answered 503")):
             self._end(Outcome(status, response))
 
     def timed_out(self) -> None:
@@ -212,8 +231,12 @@ class Branch:
 
     def transport_failed(self) -> None:
         """The flow broke (§16.9, as a 503), unless there is another way."""
-        if not self._failover.next_hop_failed(self, "its flow broke"):
-            self._end(Outcome(503, None, "the flow to the next hop broke"))
+        if self.outcome is None and not self._turn_elsewhere("its flow broke"):
+            self._end(Outcome(487 if self._cancelled else 503, None, "the flow to the next hop broke"))
+
+    def _turn_elsewhere(self, because: str) -> bool:
+        """RFC 3263 §4.3. Not for who has cancelled; nor once it rang, which would make the same phone ring twice."""
+        return not (self._cancelled or self._heard) and self._failover.next_hop_failed(self, because)
 
     # CANCEL and Timer C ---------------------------------------------------------------------------------
 
@@ -222,7 +245,9 @@ class Branch:
         if self.outcome is not None or self._cancelled:
             return
         self._cancelled = True
-        if self.client is not None and self.client.proceeding:
+        if self.client is None:
+            self.conclude(487, "cancelled before it was sent")
+        elif self.client.proceeding:
             self._send_cancel()
 
     def _send_cancel(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
+from typing import TypeGuard
 
 from attrs import frozen
 from twisted.logger import Logger
 
-from ..decisions import Challenge, Forward, Redirect, Reject, RequestContext
+from ..decisions import Challenge, Forward, Redirect, Reject, RequestContext, Target
 from ..interfaces import IRoutingPolicy
+from ..sip.headers import Address
 from ..sip.message import Request
 from .validate import Refusal
 
@@ -25,6 +27,15 @@ class Decided:
 
     decision: Forward | Redirect | Reject | Refusal
     policy: str
+
+
+def _makes_sense(opinion: object) -> TypeGuard[Forward | Redirect | Reject]:
+    if isinstance(opinion, Forward):
+        return all(isinstance(target, Target) for target in opinion.targets)
+    if isinstance(opinion, Redirect):
+        return bool(opinion.contacts) and all(isinstance(contact, Address) for contact in opinion.contacts)
+    # A status below 300 would tell the caller that somebody took the call, or leave it waiting for ever.
+    return isinstance(opinion, Reject) and 300 <= opinion.status <= 699
 
 
 _NOBODY = Decided(Reject(404, "no routing policy knows where this goes"), "(none)")
@@ -52,7 +63,7 @@ class RoutingChain:
                 if refusal is None:
                     continue
                 return Decided(refusal, name)
-            if not isinstance(opinion, (Forward, Redirect, Reject)):
+            if not _makes_sense(opinion):
                 log.error("routing policy {policy} returned {what!r}, no decision", policy=name, what=opinion)
                 return Decided(Refusal(500, f"the routing policy {name} returned no decision"), name)
             return Decided(opinion, name)

@@ -29,21 +29,22 @@ class Refusal:
     headers: tuple[bytes, ...] = ()
 
 
-def validate(request: Request, site: Site) -> Refusal | None:
-    """None if the request may go on."""
+def validate(request: Request, site: Site, source: str) -> Refusal | None:
+    """None if the request may go on.
+
+    :param source: who it came from, as :func:`.tokens.neighbour` has it.
+    """
     try:
         if request.cseq.method != request.method:
             return Refusal(400, "the method in CSeq is not the request's", "CSeq method mismatch")
         if request.from_.tag is None and request.via.branch.startswith(MAGIC_COOKIE):
             return Refusal(400, "no tag in From (RFC 3261 §8.1.1.3)", "From has no tag")
-        _ = request.to, request.call_id
+        _ = request.to, request.call_id, request.max_forwards
         if isinstance(request.uri, OtherUri):
             return Refusal(416, f"Request-URI of the scheme {request.uri.scheme}")
-        if request.max_forwards == 0:
-            return Refusal(483, "Max-Forwards has come down to 0")
     except SipSyntaxError as error:
         return Refusal(error.status, error.reason, error.reason)
-    if site.sent_by in request.raw and _looped(request, site):
+    if site.sent_by in request.raw and _looped(request, site, source):
         return Refusal(
             482, "the request has been here before, and nothing in it that decides its way has changed"
         )
@@ -53,13 +54,18 @@ def validate(request: Request, site: Site) -> Refusal | None:
     return None
 
 
-def make_branch(request: Request) -> bytes:
-    """A branch for our Via: unique, and with a fingerprint of all that decides the request's way (RFC 5393 §4.2)."""
-    return b"%sm%s.%s" % (MAGIC_COOKIE, os.urandom(8).hex().encode(), _fingerprint(request))
+def make_branch(request: Request, source: str) -> bytes:
+    """A branch for our Via: unique, and with a fingerprint of all that decides the request's way (RFC 5393 §4.2).
+
+    :param source: who it came from: policies decide by that too, so a request that comes back from another side than
+        the first time has not looped yet.
+    """
+    return b"%sm%s.%s" % (MAGIC_COOKIE, os.urandom(8).hex().encode(), _fingerprint(request, source))
 
 
-def _fingerprint(request: Request) -> bytes:
+def _fingerprint(request: Request, source: str) -> bytes:
     parts = [
+        source.encode(),
         request.uri_bytes,
         *request.all(ROUTE),
         (request.from_.tag or "").encode("utf-8", "surrogateescape"),
@@ -70,7 +76,7 @@ def _fingerprint(request: Request) -> bytes:
     return blake2b(b"\0".join(parts), digest_size=6).hexdigest().encode()
 
 
-def _looped(request: Request, site: Site) -> bool:
+def _looped(request: Request, site: Site, source: str) -> bool:
     mine = None
     for value in request.values(VIA):
         if site.sent_by in value:
@@ -78,7 +84,7 @@ def _looped(request: Request, site: Site) -> bool:
                 via = parse_via(value)
             except SipSyntaxError:
                 continue
-            mine = mine or _fingerprint(request)
+            mine = mine or _fingerprint(request, source)
             if (
                 b"%s:%d" % (via.host, via.port or 5061) == site.sent_by
                 and via.branch.rpartition(b".")[2] == mine

@@ -13,7 +13,14 @@ from ..decisions import Binding, Bindings
 from ..interfaces import ILocationStore
 from ..sip import Request, SipSyntaxError
 from ..sip.names import PATH, SUPPORTED
-from .bindings import Registration, RegistrationBounds, RegistrationError, RemoveAll, apply_register
+from .bindings import (
+    Registration,
+    RegistrationBounds,
+    RegistrationError,
+    RemoveAll,
+    TooManyContacts,
+    apply_register,
+)
 from .request import EXTENSIONS, read_register
 
 __all__ = ["Answer", "Registrar", "RegistrationBounds"]
@@ -41,11 +48,13 @@ class Registrar:
     it is (3) and may register this address of record (4), which belongs to that domain (5).
 
     :ivar now: the time, in seconds of Unix time.
+    :ivar is_gone: whether a binding leads to a flow of ours that is down. Reactor's thread.
     """
 
     store: ILocationStore
     bounds: RegistrationBounds
     now: Callable[[], float]
+    is_gone: Callable[[Binding], bool] = lambda binding: False
 
     def register(self, request: Request, aor: str, edge: str) -> Answer | Awaitable[Answer]:
         """Answer a REGISTER. Called in the reactor's thread, in the order in which requests come.
@@ -85,8 +94,22 @@ class Registrar:
             found = self.store.bindings(aor)
             return found if isinstance(found, tuple) else await found
         asked = change
+        most = self.bounds.contacts
+        try:
+            return await self.store.update(aor, lambda current: apply_register(current, asked, now, most))
+        except TooManyContacts:
+            # A client that lost its connection registers its new one as another contact: what can't be reached
+            # any more must not keep it out until it expires.
+            found = self.store.bindings(aor)
+            known = found if isinstance(found, tuple) else await found
+            gone = {binding.contact for binding in known if self.is_gone(binding)}
+            if not gone:
+                raise
         return await self.store.update(
-            aor, lambda current: apply_register(current, asked, now, self.bounds.contacts)
+            aor,
+            lambda current: apply_register(
+                tuple(binding for binding in current if binding.contact not in gone), asked, now, most
+            ),
         )
 
 

@@ -79,14 +79,14 @@ def compose(configuration: Configuration, policies: Policies, reactor: IReactor)
     tokens = RouteTokens(secrets.token_bytes(32))
     tracer = Tracer(time.time, site.name)
     dns = _dns(configuration, reactor)
+    reaching = Reaching(pool, Locator(dns, reactor), judge.reach, site, tokens)
     decisions = Decisions(
         admission=Admission(_authenticator(configuration, policies), policies.federation),
         routing=RoutingChain(tuple(zip(policies.routing_names, policies.routing, strict=True))),
         reach=judge.reach,
         locations=policies.locations,
-        register=_register(configuration, policies),
+        register=_register(configuration, policies, reaching),
     )
-    reaching = Reaching(pool, Locator(dns, reactor), judge.reach, site, tokens)
     proxy = Proxy(site, pool, reaching, tokens, decisions, wheel, tracer)
     pool.use(proxy)
     parts = (
@@ -178,9 +178,9 @@ def _authenticator(configuration: Configuration, policies: Policies) -> Authenti
     return Authenticator(portal, realm, nonces, configuration.user_settings.algorithms, time.time)
 
 
-def _register(configuration: Configuration, policies: Policies) -> Register | None:
+def _register(configuration: Configuration, policies: Policies, reaching: Reaching) -> Register | None:
     if policies.locations is None:
         return None
     given = configuration.registrar
     bounds = RegistrationBounds(given.minimum, given.maximum, given.default, given.contacts)
-    return Registrar(policies.locations, bounds, time.time).register
+    return Registrar(policies.locations, bounds, time.time, reaching.is_gone).register

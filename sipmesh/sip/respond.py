@@ -77,7 +77,7 @@ def reason_phrase(status: int) -> bytes:
     return known
 
 
-def _copied(message: Message, names: tuple[bytes, ...]) -> list[bytes]:
+def lines_of(message: Message, names: tuple[bytes, ...]) -> list[bytes]:
     """Whole lines of a message, as they stand, in the order in which they stand."""
     raw = message.raw
     return [raw[start:end] for name, start, _, end in message.fields if name in names]
@@ -100,11 +100,13 @@ def make_response(
         reason = reason.encode("utf-8", "replace")
     phrase = (reason or reason_phrase(status)).replace(b"\r", b" ").replace(b"\n", b" ")
     lines = [b"SIP/2.0 %d %s" % (status, phrase)]
-    lines += _copied(request, (VIA, FROM, CALL_ID, CSEQ))
-    for to in _copied(request, (TO,)):
+    lines += lines_of(request, (VIA, FROM, CALL_ID, CSEQ))
+    for to in lines_of(request, (TO,)):
         lines.append(to + b";tag=" + to_tag if to_tag and not _TAG.search(to) else to)
-    if 100 < status < 300:
-        lines += _copied(request, (RECORD_ROUTE,))
+    if status == 100:
+        lines += lines_of(request, (b"timestamp",))  # §8.2.6.1
+    elif status < 300:
+        lines += lines_of(request, (RECORD_ROUTE,))
     lines += headers
     lines.append(b"Content-Length: 0\r\n\r\n")
     return b"\r\n".join(lines)
@@ -116,7 +118,7 @@ def _following(invite: Request, method: bytes, to: list[bytes]) -> bytes:
     lines = [
         method + b" " + invite.uri_bytes + b" SIP/2.0",
         raw[via[1] : via[3]],
-        *_copied(invite, (ROUTE, FROM, CALL_ID, MAX_FORWARDS)),
+        *lines_of(invite, (ROUTE, FROM, CALL_ID, MAX_FORWARDS)),
         *to,
         b"CSeq: %d %s" % (invite.cseq.number, method),
         b"Content-Length: 0\r\n\r\n",
@@ -131,11 +133,11 @@ def ack_for_failure(invite: bytes, response: Response) -> bytes:
     """
     request = parse_message(invite)
     assert isinstance(request, Request)
-    return _following(request, b"ACK", _copied(response, (TO,)))
+    return _following(request, b"ACK", lines_of(response, (TO,)))
 
 
 def cancel_for(invite: bytes) -> bytes:
     """The CANCEL for an INVITE that we sent (RFC 3261 §9.1)."""
     request = parse_message(invite)
     assert isinstance(request, Request)
-    return _following(request, b"CANCEL", _copied(request, (TO,)))
+    return _following(request, b"CANCEL", lines_of(request, (TO,)))

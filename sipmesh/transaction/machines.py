@@ -46,6 +46,9 @@ class ServerUser(Protocol):
     def unsent(self) -> None:
         """The response could not be sent."""
 
+    def transaction_ended(self) -> None:
+        """Nothing more comes."""
+
 
 class ClientUser(Protocol):
     """The transaction user of a client transaction."""
@@ -175,7 +178,9 @@ class ServerTransaction(_Machine[F]):
 
     def _end(self) -> None:
         super()._end()
-        self.user = None
+        user, self.user = self.user, None
+        if user is not None:
+            user.transaction_ended()
 
     @property
     def answered(self) -> bool:

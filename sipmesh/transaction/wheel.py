@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 TICK = 0.1
-"""Seconds; a timer runs out at most this much late, and never early."""
+"""Seconds; a timer never runs out early, and has run out at the first turn that is this much after it was due."""
 
 
 class Timer:

@@ -12,7 +12,7 @@ from typing import cast
 from attrs import frozen
 from cryptography.x509 import Certificate
 from OpenSSL import SSL
-from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import IAddress, IHandshakeListener, IPushProducer, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -60,6 +60,8 @@ class Wire(StructuralType):
     def abortConnection(self) -> None: ...  # noqa: D102
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None: ...  # noqa: D102
+
+    def unregisterProducer(self) -> None: ...  # noqa: D102
 
     def getHandle(self) -> SSL.Connection: ...  # noqa: D102
 
@@ -153,6 +155,12 @@ class Flow(Protocol):
         self.here = (getattr(here, "host", ""), getattr(here, "port", 0))
         self.alive = True
         self._wire.registerProducer(self, True)
+        if ITCPTransport.providedBy(self._wire):
+            tcp = cast(ITCPTransport, self._wire)
+            # A message is sent whole, so there is nothing that waiting could join to it; and a peer that vanished
+            # without a word is found out in the end.
+            tcp.setTcpNoDelay(True)
+            tcp.setTcpKeepAlive(True)
 
     def handshakeCompleted(self) -> None:
         """Find out who it is. RFC 5922 §7: the certificate, its names, and what the policies say of them."""
@@ -200,6 +208,8 @@ class Flow(Protocol):
         if self.alive:
             self.alive = False
             self._since = self._owner.seconds()
+            # Twisted's TLS says no goodbye while it has a producer.
+            self._wire.unregisterProducer()
             self._wire.loseConnection()
 
     def abort(self, why: str) -> None:

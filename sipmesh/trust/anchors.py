@@ -79,6 +79,9 @@ class AnchorSets:
 
 def describe(certificate: Certificate) -> str:
     """A certificate in a few words for a log: subject, issuer, serial number."""
-    subject = certificate.subject.rfc4514_string() or "(no subject)"
-    issuer = certificate.issuer.rfc4514_string()
+    try:
+        subject = certificate.subject.rfc4514_string() or "(no subject)"
+        issuer = certificate.issuer.rfc4514_string()
+    except ValueError:
+        subject = issuer = "(malformed name)"
     return f"{subject[:100]!r} issued by {issuer[:100]!r}, serial {certificate.serial_number:x}"

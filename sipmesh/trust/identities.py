@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 import idna
 from cryptography.x509 import (
     Certificate,
     DNSName,
+    DuplicateExtension,
     ExtensionNotFound,
     SubjectAlternativeName,
     UniformResourceIdentifier,
+    UnsupportedGeneralNameType,
 )
 
 _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
@@ -37,12 +40,12 @@ def identities(certificate: Certificate) -> tuple[str, ...]:
 
     URIs of the scheme ``sip`` without a user part; if there is none, dNSNames. Never the common name: §7.1
     allows it only where there is no subjectAltName, and no CA worth trusting issues such certificates any more.
-    Names that can't be compared literally (wildcards, NULs, spaces) are no identities (§7.2).
+    Names that can't be compared literally (wildcards, NULs, spaces) are no identities (§7.2), nor are IP addresses.
     """
     try:
         names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
-    except (ExtensionNotFound, ValueError):
-        # ValueError: an extension that does not parse proves nothing.
+    except (ExtensionNotFound, DuplicateExtension, UnsupportedGeneralNameType, ValueError):
+        # What does not parse (ValueError), or says two things, proves nothing.
         return ()
     uris = names.get_values_for_type(UniformResourceIdentifier)[:MOST]
     found = [uri[4:] for uri in uris if uri[:4].lower() == "sip:" and "@" not in uri]
@@ -52,9 +55,17 @@ def identities(certificate: Certificate) -> tuple[str, ...]:
     good: dict[str, None] = {}
     for host in hosts:
         # No trailing dot is forgiven here: a name is as the CA wrote it, and "a.example." is not what it proved.
-        if not host.endswith("."):
+        if not host.endswith(".") and not _is_address(host):
             try:
                 good[normalize(host)] = None
             except ValueError:
                 continue
     return tuple(good)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

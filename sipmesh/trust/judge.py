@@ -21,6 +21,9 @@ T = TypeVar("T")
 
 log = Logger()
 
+POLICY_FAILED = "policy-failed"
+"""The code of a refusal that stands for a policy that raised, or returned what is no decision."""
+
 
 class Judge:
     """:param server_lists: in the order in which they are asked.
@@ -62,30 +65,43 @@ class Judge:
             )
         if isinstance(opinion, Refuse):
             return opinion
+        if opinion.name not in presented.identities:
+            # All that is known of the flow from here on hangs on this name.
+            return Refuse(f"a policy took it for {opinion.name}, but its certificate proves {names}", "wrong-name")
         trouble = self._anchors.verify(opinion.anchors, presented.chain)
         if trouble is not None:
             return Refuse(f"{opinion.name} was presented, but {trouble}", "wrong-anchors")
         return opinion
 
     def _opinion(self, presented: Presented) -> TrustedServer | FederatedPartner | Refuse | None:
-        listed = _first(self._server_lists, lambda servers: servers.recognise(presented))
-        return listed or _first(self._federation, lambda policy: policy.admit(presented))
+        listed = _first(self._server_lists, lambda servers: servers.recognise(presented), TrustedServer)
+        if listed is not None:
+            return listed
+        return _first(self._federation, lambda policy: policy.admit(presented), FederatedPartner)
 
     def reach(self, name: str) -> Reach | Refuse | None:
         """May we connect to this name, and how? None: nobody vouches for it."""
-        listed = _first(self._server_lists, lambda servers: servers.reach(name))
-        return listed or _first(self._federation, lambda policy: policy.reach(name))
+        listed = _first(self._server_lists, lambda servers: servers.reach(name), Reach)
+        if listed is not None:
+            return listed
+        return _first(self._federation, lambda policy: policy.reach(name), Reach)
 
 
-def _first(policies: Sequence[P], question: Callable[[P], T | None]) -> T | Refuse | None:
-    """The first opinion. A policy that raises has refused, whatever it meant to say: never consent, never the end."""
+def _first(policies: Sequence[P], question: Callable[[P], object], kind: type[T]) -> T | Refuse | None:
+    """The first opinion. A policy that raises has refused, whatever it meant to say: never consent, never the end.
+
+    :param kind: what consent looks like. What is neither that nor a refusal is no consent.
+    """
     for policy in policies:
+        name = f"{type(policy).__module__}:{type(policy).__qualname__}"
         try:
             opinion = question(policy)
         except Exception:
-            name = f"{type(policy).__module__}:{type(policy).__qualname__}"
             log.failure("policy {policy} raised; taken as a refusal", policy=name)
-            return Refuse(f"the policy {name} failed; see the log", "policy-failed")
-        if opinion is not None:
+            return Refuse(f"the policy {name} failed; see the log", POLICY_FAILED)
+        if isinstance(opinion, (kind, Refuse)):
             return opinion
+        if opinion is not None:
+            log.error("policy {policy} returned {what!r}; taken as a refusal", policy=name, what=opinion)
+            return Refuse(f"the policy {name} returned no decision; see the log", POLICY_FAILED)
     return None
