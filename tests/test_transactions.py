@@ -229,6 +229,7 @@ def test_each_edge_is_the_one_in_the_figure(kind: str, state: str, event: str, r
         expected_timers(kind, after, reliable) - {event}
     )
     assert len(one.scene.layer) == (after != "terminated")
+    assert one.user.ended == (after == "terminated" and kind.endswith("server"))
     assert (len(one.scene.wheel) == 0) == (not one.machine._timers)
 
 

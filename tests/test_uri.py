@@ -114,13 +114,13 @@ def test_user_and_host(text: str, user: str | None, host: str) -> None:
         "sip:a@b:65536",
         "sip:a@b:123456", "sip:a@b c", "sip:a b@c", "<sip:a@b>", '"sip:a@b"', "sip:a@b;", "sip:a@b;;lr",
         "sip:a@b;=x",
-        "sip:a@b;lr;lr", "sip:a@b;transport=tls;%74ransport=tcp", "sip:a@[::1", "sip:a@::1",
+        "sip:a@b;x=1;x=2", "sip:a@b;transport=tls;%74ransport=tcp", "sip:a@[::1", "sip:a@::1",
         "sip:a@[1::2::3]",
         "sip:a@[]", "sip:a@[::1]x", "sip:a@.", "sip:a@b..c", "sip:a@.b", "sip:a%zz@b", "sip:a%4@b",
         "sip:a@b;x=%",
         "sip:a\x00@b", "sip:a\r\n@b", "sip:a@b\n", "sip:a@b;x=\x7f", "tel:", "tel:+", "tel:abc xyz",
         "tel:hello",
-        "tel:+1;a;a", "1x:abc", "no-colon", ":x", "urn:", "urn:a b", "*", "sip:a@exa\xa0mple",
+        "tel:+1;a=1;a=2", "1x:abc", "no-colon", ":x", "urn:", "urn:a b", "*", "sip:a@exa\xa0mple",
     ],
 )  # fmt: skip
 def test_malformed(text: str) -> None:
@@ -257,3 +257,8 @@ def test_nothing_but_a_syntax_error(text: str | bytes) -> None:
     if isinstance(uri, SipUri):
         assert uri.aor
         assert uri.domain
+
+
+def test_a_parameter_twice_with_one_value_is_that_parameter() -> None:
+    # baresip writes ";transport=tls" behind what its user dialled, even if it was there already.
+    assert parse_uri("sip:bob@b.example;transport=tls;transport=tls") == parse_uri("sip:bob@b.example;transport=tls")

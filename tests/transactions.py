@@ -30,6 +30,7 @@ class RecordingUser:
 
     told: list[str] = field(factory=list)
     raises: bool = False
+    ended: int = 0
     then: Callable[[], object] | None = None
 
     def _tell(self, what: str) -> None:
@@ -57,6 +58,9 @@ class RecordingUser:
 
     def unsent(self) -> None:
         self._tell("unsent")
+
+    def transaction_ended(self) -> None:
+        self.ended += 1
 
 
 class Scene:

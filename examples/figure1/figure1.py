@@ -23,7 +23,7 @@ from server_process import ServerProcess
 from servers import ADDRESSES, DNS_ADDRESS, SABOTAGES, ZONE, servers
 from story import Story
 from telling import PICTURE, in_colour
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
 from twisted.internet.task import react
 
 from sipmesh.testing.dns import zone_server
@@ -77,11 +77,18 @@ async def demonstrate(reactor: Any, sabotage: frozenset[str]) -> None:
 
 
 async def start(processes: dict[str, ServerProcess], record: Record) -> None:
-    """Start all servers, and look at what they do from then on."""
+    """Start all servers, and look at what they do from then on.
+
+    :raises SystemExit: if one does not start.
+    """
     began = monotonic()
     for process in processes.values():
         process.start()
-    await gatherResults([process.listening for process in processes.values()], consumeErrors=True)
+    try:
+        await gatherResults([process.listening for process in processes.values()], consumeErrors=True)
+    except FirstError as error:
+        tell(in_colour(error.subFailure.getErrorMessage(), "red"))
+        raise SystemExit(1) from None
     for process in processes.values():
         await record.watch(process.home / "trace.sock")
     tell(

@@ -128,7 +128,7 @@ class Story:
     async def c_comes(self) -> None:
         """mallory calls alice from C, whom nobody lists"""
         answer = await self._refused(self.agents["mallory"], self.agents["alice"])
-        expect("what C's own server has to tell mallory", 503, answer.status)
+        expect("what C's own server has to tell mallory", 500, answer.status)
         await self._seen_only_by(answer.call_id, C)
         because = await self._connection(EDGE, "closed", "'CN=CA of c.example'")
         expect("that the anchor is missing", True, "not one of our trust anchors" in because)

@@ -7,13 +7,15 @@ server, is asserted by us for a user who proved it here, and is stripped from an
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from ..decisions import Target
 from ..sip.digest import parse_credentials
 from ..sip.errors import SipSyntaxError
+from ..sip.headers import parse_address
 from ..sip.message import Request, Response
 from ..sip.names import (
+    AUTHORIZATION,
     MAX_FORWARDS,
     P_ASSERTED_IDENTITY,
     P_PREFERRED_IDENTITY,
@@ -24,7 +26,7 @@ from ..sip.names import (
 )
 from ..sip.respond import lines_of
 from ..sip.splice import Splice
-from ..sip.uri import SipUri, escape_user
+from ..sip.uri import SipUri, Uri, escape_user
 from ..transport.flow import Flow
 from .site import Site
 
@@ -55,7 +57,7 @@ def forwarded_request(
     request = passage.request
     edit = Splice(request)
     if target.uri is not request.uri:
-        edit.start_line(b"%s %s SIP/2.0" % (request.method, bytes(target.uri)))
+        edit.start_line(b"%s %s SIP/2.0" % (request.method, _request_uri(target.uri)))
     # RFC 5923 §9: a server that we connect to may use the connection towards us too.
     alias = b"" if flow.scope.startswith("flow ") else b";alias"
     via = b"Via: SIP/2.0/TLS %s;branch=%s%s" % (site.sent_by, branch, alias)
@@ -75,33 +77,45 @@ def forwarded_request(
     edit.replace(MAX_FORWARDS, b"Max-Forwards: %d" % (70 if hops is None else hops - 1))
     if passage.popped:
         edit.remove_first_value(ROUTE, passage.popped)
-    if target.route:
-        routes = ", ".join(target.route).encode("utf-8", "surrogateescape")
-        edit.prepend(ROUTE, b"Route: " + routes)
+    routes = [value.encode("utf-8", "surrogateescape") for value in target.route]
+    if routes and _is_here(routes[0], site):
+        # Our own Path value has led to this flow, and its work is done (§16.4).
+        del routes[0]
+    if routes:
+        edit.prepend(ROUTE, b"Route: " + b", ".join(routes))
     _assert_identity(edit, passage, flow)
-    if request.has(PROXY_AUTHORIZATION):
+    if request.has(PROXY_AUTHORIZATION) or request.has(AUTHORIZATION):
         _drop_credentials(edit, request, passage.realm)
     return edit.to_bytes()
+
+
+def _request_uri(uri: Uri) -> bytes:
+    # RFC 3261 §19.1.1, table 1: no header fields, which a contact may have.
+    return bytes(evolve(uri, headers=None) if isinstance(uri, SipUri) and uri.headers is not None else uri)
+
+
+def _is_here(route: bytes, site: Site) -> bool:
+    return site.is_here(parse_address(route).uri, ("", 0))
 
 
 def _assert_identity(edit: Splice, passage: Passage, flow: Flow) -> None:
     request, source = passage.request, passage.source
     if not (source.trusted and flow.trusted) and request.has(P_ASSERTED_IDENTITY):
         edit.remove(P_ASSERTED_IDENTITY)
-    if passage.user is not None:
-        if request.has(P_PREFERRED_IDENTITY):
-            edit.remove(P_PREFERRED_IDENTITY)
-        if flow.trusted:
-            edit.append(b"P-Asserted-Identity: <%s>" % escape_user(passage.user).encode("ascii"))
+    if not source.trusted and request.has(P_PREFERRED_IDENTITY):
+        edit.remove(P_PREFERRED_IDENTITY)
+    if passage.user is not None and flow.trusted:
+        edit.append(b"P-Asserted-Identity: <%s>" % escape_user(passage.user).encode("ascii"))
 
 
 def _drop_credentials(edit: Splice, request: Request, realm: str) -> None:
     for number, (name, _, start, end) in enumerate(request.fields):
-        if name == PROXY_AUTHORIZATION:
+        # Authorization too: what a REGISTER showed us would let a stranger guess at the password.
+        if name in (PROXY_AUTHORIZATION, AUTHORIZATION):
             try:
                 ours = parse_credentials(request.raw[start:end].strip()).realm == realm
             except SipSyntaxError:
-                ours = True
+                ours = name == PROXY_AUTHORIZATION
             if ours:
                 edit.remove_field(number)
 

@@ -15,6 +15,7 @@ from ..sip.headers import parse_address
 from ..sip.uri import SipUri
 from ..transport.flow import Flow
 from ..transport.pool import FlowPool
+from ..trust.judge import POLICY_FAILED
 from .site import Site
 from .tokens import RouteTokens
 
@@ -85,7 +86,7 @@ class Reaching:
         :raises Unreachable: if it can't be sent anywhere.
         """
         uri = target.next_hop or next_hop
-        if target.route:
+        if target.route and target.next_hop is None:
             first = parse_address(target.route[0].encode("utf-8", "surrogateescape")).uri
             if isinstance(first, SipUri) and self._site.is_here(first, ("", 0)):
                 number = self._tokens.path_flow(first.user or "")
@@ -108,7 +109,7 @@ class Reaching:
         if verdict is None:
             raise Unreachable(403, f"{uri.domain} is on no server list and no federation policy reaches it")
         if isinstance(verdict, Refuse):
-            raise Unreachable(403, verdict.because)
+            raise Unreachable(500 if verdict.code == POLICY_FAILED else 403, verdict.because)
         return verdict.next_hop or uri, verdict
 
     def candidates(

@@ -102,7 +102,7 @@ class ResponseContext:
         outcomes = [branch.outcome for branch in self.branches]
         if any(outcome is not None and outcome.status >= 600 for outcome in outcomes):
             self.cancel_branches()  # §16.7 step 5: nobody else is to ring on
-        if self._best_sent or None in outcomes:
+        if self._best_sent or not outcomes or None in outcomes:
             return
         self._best_sent = True
         best = best_outcome([outcome for outcome in outcomes if outcome is not None])

@@ -38,6 +38,7 @@ def read_route_set(request: Request, flow: Flow, site: Site, tokens: RouteTokens
     if not values:
         return _EMPTY
     popped = 0
+    at = neighbour(flow)
     towards: str | None = None
     path_flow: int | None = None
     next_hop: SipUri | None = None
@@ -51,14 +52,16 @@ def read_route_set(request: Request, flow: Flow, site: Site, tokens: RouteTokens
         popped += 1
         if uri.user is not None:
             path_flow = path_flow or tokens.path_flow(uri.user)
-            towards = towards or _other_side(tokens.neighbours(uri.user, request.call_id), flow)
+            # Two of ours in a row: the dialog came by twice, and who was in between is not in its Route set.
+            other = _other_side(tokens.neighbours(uri.user, request.call_id), at)
+            if other is not None:
+                at = towards = other
     return RouteSet(popped, next_hop, towards, path_flow)
 
 
-def _other_side(between: tuple[str, str] | None, flow: Flow) -> str | None:
+def _other_side(between: tuple[str, str] | None, source: str) -> str | None:
     """Where the request goes that came from one of the two; None if it came from neither."""
     if between is not None:
-        source = neighbour(flow)
         left, right = between
         if source == left:
             return right

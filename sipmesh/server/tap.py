@@ -70,9 +70,10 @@ def makeService(options: Options) -> IService:
         sys.stderr.write(f"the configuration can't be used; nothing was opened:\n\n{error}\n")
         raise SystemExit(1) from error
     services = MultiService()
-    services.addService(server)
     if configuration.trace.socket is not None:
+        # First, so that who sees the server listen can look in.
         services.addService(TraceSocket(reactor, configuration.trace.socket, server))
+    services.addService(server)
     server.started.addCallback(lambda _: _tune_garbage_collector())
     server.started.addErrback(lambda _: _end_without_success())
     return services

@@ -8,6 +8,8 @@ what was parsed is kept. Bytes are never normalized: what SipMesh forwards is wh
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from .errors import SipSyntaxError
 from .headers import Address, CSeq, Via, parse_address, parse_cseq, parse_via, split_values
@@ -159,7 +161,7 @@ class Message:
         """:raises SipSyntaxError: if it is missing or malformed."""
         address = self._from
         if address is None:
-            address = self._from = parse_address(self._needed(FROM))
+            address = self._from = self._read(FROM, parse_address)
         return address
 
     @property
@@ -167,7 +169,7 @@ class Message:
         """:raises SipSyntaxError: if it is missing or malformed."""
         address = self._to
         if address is None:
-            address = self._to = parse_address(self._needed(TO))
+            address = self._to = self._read(TO, parse_address)
         return address
 
     @property
@@ -188,6 +190,14 @@ class Message:
         if not value:
             raise SipSyntaxError(f"{name.decode().title()} header field missing or empty")
         return value
+
+    def _read(self, name: bytes, parse: Callable[[bytes], T]) -> T:
+        value = self._needed(name)
+        try:
+            return parse(value)
+        except SipSyntaxError as error:
+            # Who gets a 400 is told which of its fields is meant.
+            raise SipSyntaxError(f"{name.decode().title()}: {error.reason}", error.status) from error
 
 
 class Request(Message):
@@ -223,7 +233,10 @@ class Request(Message):
         """
         uri = self._uri
         if uri is None:
-            uri = parse_uri(self.uri_bytes)
+            try:
+                uri = parse_uri(self.uri_bytes)
+            except SipSyntaxError as error:
+                raise SipSyntaxError(f"Request-URI: {error.reason}", error.status) from error
             if isinstance(uri, SipUri) and uri.headers is not None:
                 raise SipSyntaxError("the Request-URI holds header fields")
             self._uri = uri

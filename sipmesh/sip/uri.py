@@ -47,16 +47,17 @@ Params = tuple[tuple[str, str | None], ...]
 def parse_params(text: str) -> Params:
     """``;a=b;c`` as pairs, names in lower case, in their order; a name without ``=`` has the value None.
 
-    :raises SipSyntaxError: if a name comes twice (RFC 3261 §19.1.1): two readers could pick differently.
+    :raises SipSyntaxError: if a name comes twice with two values (RFC 3261 §19.1.1): two readers could pick
+        differently. The same value twice, as phones in the field write ``transport=tls``, misleads nobody.
     """
     pairs: dict[str, str | None] = {}
     for part in text.split(";"):
         if part:
             name, sep, value = part.partition("=")
             name = _plain_name(name.strip().lower())
-            if name in pairs:
-                raise SipSyntaxError("a URI parameter is there twice")
-            pairs[name] = value.strip() if sep else None
+            given = value.strip() if sep else None
+            if pairs.setdefault(name, given) != given:
+                raise SipSyntaxError(f"the URI parameter {name[:40]} is there twice")
     return tuple(pairs.items())
 
 

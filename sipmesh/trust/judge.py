@@ -61,7 +61,9 @@ class Judge:
         opinion = self._opinion(presented)
         if opinion is None:
             return Refuse(
-                f"{names} is on no server list and admitted by no federation policy ({shown})", "not-listed"
+                f"{names} is on no server list and admitted by no federation policy ({shown}); to let it in, "
+                "name it in a [[server_list]], if it is ours, or in a [[federation]] policy, if it is a partner's",
+                "not-listed",
             )
         if isinstance(opinion, Refuse):
             return opinion
