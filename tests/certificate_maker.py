@@ -33,7 +33,9 @@ class Authority:
     def ca(self, name: str) -> Authority:
         return authority(name, self)
 
-    def leaf(self, *names: GeneralName | str, days: tuple[float, float] = (-1, 1), ca: bool = False) -> Certificate:
+    def leaf(
+        self, *names: GeneralName | str, days: tuple[float, float] = (-1, 1), ca: bool = False
+    ) -> Certificate:
         """:param names: for the subjectAltName; text is a dNSName. :param days: from and until, from now."""
         extensions: list[x509.ExtensionType] = [x509.BasicConstraints(ca, None)]
         if names:

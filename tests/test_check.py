@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from sipmesh_plugins.users_database import add_user
 
 from sipmesh.operator.authority import Credential, create_authority, issue, read_credential
 from sipmesh.operator.check import check_all
 from sipmesh.operator.commands import sipmesh
 from sipmesh.operator.findings import Finding
+from sipmesh_plugins.users_database import add_user
 
 NOW = datetime.now(UTC)
 NAME = "fe1.a.example"

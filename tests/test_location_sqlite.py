@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 import pytest
 from attrs import evolve
-from sipmesh_plugins.location_sqlite import LocationsUnavailable, SqliteLocations
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
 from twisted.internet.task import Clock
@@ -30,6 +29,7 @@ from zope.interface.verify import verifyObject
 from sipmesh.decisions import Binding, Bindings
 from sipmesh.interfaces import ILifecycle, ILocationStore
 from sipmesh.testing.locations import CHECKS, Check, MemoryLocations, Opened
+from sipmesh_plugins.location_sqlite import LocationsUnavailable, SqliteLocations
 
 T = TypeVar("T")
 AOR = "sip:alice@a.example"

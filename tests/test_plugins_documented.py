@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from sipmesh.decisions import PolicyPlugin
+from sipmesh.interfaces import IFederationPolicy, IRoutingPolicy, ISecureServerList
+from sipmesh.server.structuring import structure
 from sipmesh_plugins.federation_allow import AllowList
 from sipmesh_plugins.federation_block import BlockList
 from sipmesh_plugins.routing_federated import FederatedDomains
@@ -17,10 +21,6 @@ from sipmesh_plugins.routing_registered import RegisteredUsers
 from sipmesh_plugins.routing_static import StaticRoutes
 from sipmesh_plugins.server_list_file import FileServerList
 from sipmesh_plugins.server_list_static import StaticServerList
-
-from sipmesh.decisions import PolicyPlugin
-from sipmesh.interfaces import IFederationPolicy, IRoutingPolicy, ISecureServerList
-from sipmesh.server.structuring import structure
 from twisted.plugins import sipmesh_plugin
 
 SECTIONS = {"server_list": ISecureServerList, "federation": IFederationPolicy, "routing": IRoutingPolicy}

@@ -10,14 +10,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from sipmesh_plugins.federation_allow import AllowList
-from sipmesh_plugins.federation_block import BlockList
-from sipmesh_plugins.partner import Partner
 from zope.interface.verify import verifyObject
 
 from sipmesh.decisions import Direction, FederatedPartner, Presented, Refuse, RequestContext
 from sipmesh.interfaces import IFederationPolicy
 from sipmesh.sip import Request, parse_message, parse_sip_uri
+from sipmesh_plugins.federation_allow import AllowList
+from sipmesh_plugins.federation_block import BlockList
+from sipmesh_plugins.partner import Partner
 
 Authorities = dict[str, x509.Certificate]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from sipmesh_plugins.names import claimed, host_name, host_names
 
 from sipmesh.decisions import Direction, Presented
 from sipmesh.trust.identities import normalize
+from sipmesh_plugins.names import claimed, host_name, host_names
 
 label = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 names = (

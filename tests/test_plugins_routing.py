@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 from attrs import evolve, frozen
-from sipmesh_plugins.routing_federated import FederatedDomains
-from sipmesh_plugins.routing_registered import RegisteredUsers
-from sipmesh_plugins.routing_static import StaticRoute, StaticRoutes
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -30,6 +27,9 @@ from sipmesh.decisions import (
 )
 from sipmesh.interfaces import ILocationStore, IRoutingPolicy
 from sipmesh.sip import Request, SipUri, Uri, parse_message, parse_sip_uri
+from sipmesh_plugins.routing_federated import FederatedDomains
+from sipmesh_plugins.routing_registered import RegisteredUsers
+from sipmesh_plugins.routing_static import StaticRoute, StaticRoutes
 
 EDGE, INNER, C = (parse_sip_uri(f"sip:{host}.example") for host in ("edge.a", "fe1.a", "sip.c"))
 SERVER = TrustedServer("fe1.a.example", "a test says so")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sipmesh_plugins.server_list_file import FileServerList
-from sipmesh_plugins.server_list_static import StaticServerList
 from zope.interface.verify import verifyObject
 
 from sipmesh.decisions import ENTERPRISE, Direction, Presented
 from sipmesh.interfaces import ISecureServerList
+from sipmesh_plugins.server_list_file import FileServerList
+from sipmesh_plugins.server_list_static import StaticServerList
 
 
 @pytest.fixture(params=["static", "file"])

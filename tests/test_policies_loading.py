@@ -13,7 +13,6 @@ from typing import Literal
 
 import pytest
 from attrs import define, field, frozen, validators
-from sipmesh_plugins.server_list_static import StaticServerList
 from twisted.cred.checkers import ICredentialsChecker
 
 from sipmesh.decisions import PolicyPlugin
@@ -26,6 +25,7 @@ from sipmesh.server.policies import import_class, load_policies, load_policy
 from sipmesh.server.problems import ConfigurationError, Problem, Unfit
 from sipmesh.server.structuring import structure
 from sipmesh.sip import SipUri, TelUri, Uri, parse_sip_uri
+from sipmesh_plugins.server_list_static import StaticServerList
 
 HEAD = """
 from attrs import frozen, define, field

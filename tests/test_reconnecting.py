@@ -18,7 +18,9 @@ contacts = 3
 
 def test_lost_connections_do_not_keep_a_user_out(tmp_path: Path) -> None:
     company = Company(tmp_path, "a.example")
-    node = Node(company, "a.example", _ROUTING, domains=("a.example",), users={"alice": "secret", "bob": "secret"})
+    node = Node(
+        company, "a.example", _ROUTING, domains=("a.example",), users={"alice": "secret", "bob": "secret"}
+    )
     with running(node):
         for _ in range(5):
             phone = SipClient(node.address, company.ca, "a.example")

@@ -136,7 +136,9 @@ def test_names_are_compared_in_a_labels_and_lower_case(text: str, expected: str)
     assert normalize(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", ".", "a..b", "*.a", "a" * 64, "a." * 127 + "a", "a\0b", "a\n", "ß" * 64])
+@pytest.mark.parametrize(
+    "text", ["", ".", "a..b", "*.a", "a" * 64, "a." * 127 + "a", "a\0b", "a\n", "ß" * 64]
+)
 def test_what_is_no_host_name(text: str) -> None:
     with pytest.raises(ValueError, match=r"(?i)not a host name|label|codepoint"):
         normalize(text)
@@ -214,7 +216,9 @@ def test_sets_that_can_not_be_told_apart_or_hold_nothing() -> None:
 
 def test_certificates_are_loaded_from_pem(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
-    file.write_bytes(ROOT.certificate.public_bytes(Encoding.PEM) + OTHER.certificate.public_bytes(Encoding.PEM))
+    file.write_bytes(
+        ROOT.certificate.public_bytes(Encoding.PEM) + OTHER.certificate.public_bytes(Encoding.PEM)
+    )
     assert load_certificates(file) == (ROOT.certificate, OTHER.certificate)
     for content in (b"", b"nonsense", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
         file.write_bytes(content)

@@ -261,4 +261,6 @@ def test_nothing_but_a_syntax_error(text: str | bytes) -> None:
 
 def test_a_parameter_twice_with_one_value_is_that_parameter() -> None:
     # baresip writes ";transport=tls" behind what its user dialled, even if it was there already.
-    assert parse_uri("sip:bob@b.example;transport=tls;transport=tls") == parse_uri("sip:bob@b.example;transport=tls")
+    assert parse_uri("sip:bob@b.example;transport=tls;transport=tls") == parse_uri(
+        "sip:bob@b.example;transport=tls"
+    )

@@ -12,6 +12,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.python.failure import Failure
+from zope.interface.verify import verifyObject
+
+from sipmesh.interfaces import ILifecycle
+from sipmesh.sip.digest import MD5, SHA_256
 from sipmesh_plugins.users_database import (
     UserRecord,
     add_user,
@@ -21,12 +27,6 @@ from sipmesh_plugins.users_database import (
     set_password,
 )
 from sipmesh_plugins.users_sqlite import SqliteUsers
-from twisted.cred.checkers import ICredentialsChecker
-from twisted.python.failure import Failure
-from zope.interface.verify import verifyObject
-
-from sipmesh.interfaces import ILifecycle
-from sipmesh.sip.digest import MD5, SHA_256
 
 REALM = "a.example"
 ALICE = ("alice", "a.example", REALM)
@@ -51,7 +51,7 @@ from sipmesh_plugins.users_sqlite import SqliteUsers
 REALM = "a.example"
 users = SqliteUsers(Path(sys.argv[1]))
 authenticator = Authenticator(
-    Portal(UserRealm("a.example"), [users]), REALM, NonceFactory(bytes(32), 60), ("SHA-256", "MD5"), reactor
+    Portal(UserRealm("a.example"), [users]), REALM, NonceFactory(bytes(32), 60), ("SHA-256", "MD5"), reactor.seconds
 )
 
 def request(username, password, algorithm):

@@ -188,7 +188,8 @@ class Proxy:
         transaction = self.transactions.accept(request, flow)
         if transaction is None:
             return
-        context = ResponseContext(transaction, self.transactions, self._wheel, self._tracer)
+        limits = self._pool.limits.framing
+        context = ResponseContext(transaction, self.transactions, self._wheel, self._tracer, limits)
         if self._tracer.watched:
             self._tracer.request(request, flow, "request", f"from {describe_peer(flow)}")
         if request.method == b"INVITE":
@@ -358,6 +359,9 @@ class Proxy:
             token = self._tokens.for_dialog(request.call_id, neighbour(passage.source), neighbour(there))
         name = make_branch(request, neighbour(passage.source))
         data = forwarded_request(passage, target, there, name, self._site, token)
+        if not self._pool.limits.framing.allow(data):
+            branch.conclude(513, "with what a proxy adds it is longer than the next hop may take")
+            return
         if self._tracer.watched:
             peer = there.peer
             because = peer.because if peer is not None else ""
@@ -413,7 +417,9 @@ class Proxy:
             self._tracer.request(request, there, "forward", f"to {describe_peer(there)}: inside a dialog")
         target = Target(request.uri)
         branch = make_branch(request, neighbour(passage.source))
-        there.send(forwarded_request(passage, target, there, branch, self._site, None))
+        data = forwarded_request(passage, target, there, branch, self._site, None)
+        if self._pool.limits.framing.allow(data):
+            there.send(data)
 
     def _drop(self, request: Request, flow: Flow, because: str) -> None:
         if self._tracer.watched:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..sip.framing import Limits
 from ..sip.message import Request, Response
 from ..sip.names import PROXY_AUTHENTICATE, WWW_AUTHENTICATE
 from ..sip.respond import cancel_for, lines_of, make_response, new_tag
@@ -35,6 +36,7 @@ class ResponseContext:
     __slots__ = (
         "_best_sent",
         "_layer",
+        "_limits",
         "_tracer",
         "_wheel",
         "branches",
@@ -49,6 +51,7 @@ class ResponseContext:
         layer: TransactionLayer[Flow],
         wheel: TimerWheel,
         tracer: Tracer,
+        limits: Limits,
     ) -> None:
         self.transaction = transaction
         self.request: Request = transaction.request
@@ -57,6 +60,7 @@ class ResponseContext:
         self._layer = layer
         self._wheel = wheel
         self._tracer = tracer
+        self._limits = limits
         self._best_sent = False
         transaction.user = self
 
@@ -77,7 +81,11 @@ class ResponseContext:
             self._tracer.request(self.request, source, "response", "from the branch", status=response.status)
         trusted = source.trusted and self.flow.trusted
         others = self._other_challenges(response) if response.status in (401, 407) else ()
-        self.transaction.respond(response.status, returned_response(response, self.request, trusted, others))
+        data = returned_response(response, self.request, trusted, others)
+        if self._limits.allow(data):
+            self.transaction.respond(response.status, data)
+        elif response.status >= 200:
+            self.answer(500, "the response is longer than may be passed on")
 
     def _other_challenges(self, response: Response) -> tuple[bytes, ...]:
         """§16.7 step 7: who answers a challenge has to answer those of all branches at once."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from inspect import isawaitable
-from typing import TypeGuard
+from typing import TypeGuard, get_args
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -13,6 +13,7 @@ from ..decisions import Challenge, Forward, Redirect, Reject, RequestContext, Ta
 from ..interfaces import IRoutingPolicy
 from ..sip.headers import Address
 from ..sip.message import Request
+from ..sip.uri import Uri
 from .validate import Refusal
 
 log = Logger()
@@ -31,7 +32,7 @@ class Decided:
 
 def _makes_sense(opinion: object) -> TypeGuard[Forward | Redirect | Reject]:
     if isinstance(opinion, Forward):
-        return all(isinstance(target, Target) for target in opinion.targets)
+        return all(isinstance(t, Target) and isinstance(t.uri, get_args(Uri)) for t in opinion.targets)
     if isinstance(opinion, Redirect):
         return bool(opinion.contacts) and all(isinstance(contact, Address) for contact in opinion.contacts)
     # A status below 300 would tell the caller that somebody took the call, or leave it waiting for ever.

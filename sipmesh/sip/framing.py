@@ -40,6 +40,15 @@ class Limits:
     field: int = 8192
     partial: float = 10.0
 
+    def allow(self, message: bytes) -> bool:
+        """Whether a peer with the same bounds takes this message. What it does not take costs the whole flow."""
+        end = message.find(b"\r\n\r\n")
+        return (
+            len(message) <= self.message
+            and end <= self.head
+            and message.count(b"\r\n", 0, end) <= self.fields
+        )
+
 
 _EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 

@@ -16,6 +16,8 @@ from .headers import Address, CSeq, Via, parse_address, parse_cseq, parse_via, s
 from .names import CALL_ID, CONTENT_LENGTH, CSEQ, FROM, MAX_FORWARDS, SPELLINGS, TO, VIA, canonical
 from .uri import SipUri, Uri, parse_uri
 
+T = TypeVar("T")
+
 _TOKEN = re.compile(rb"[A-Za-z0-9.!%*_+`'~-]+")
 _VERSION = re.compile(rb"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 _REQUEST_LINE = re.compile(rb"(" + _TOKEN.pattern + rb") ([^\x00-\x20\x7f]+) [Ss][Ii][Pp]/([0-9]+\.[0-9]+)")

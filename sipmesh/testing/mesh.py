@@ -24,6 +24,7 @@ from typing import cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from ..decisions import (
     ENTERPRISE,
@@ -31,12 +32,11 @@ from ..decisions import (
     Direction,
     FederatedPartner,
     Peer,
-    Presented,
     Reach,
     Refuse,
     TrustedServer,
 )
-from ..interfaces import IFederationPolicy, ILocationStore, IRoutingPolicy, ISecureServerList
+from ..interfaces import IFederationPolicy, ILocationStore, IRoutingPolicy, ISecureServerList, ITraceObserver
 from ..proxy.admission import Admission
 from ..proxy.authenticate import Authenticator
 from ..proxy.core import Decisions, Proxy, Register
@@ -47,10 +47,9 @@ from ..proxy.tokens import RouteTokens
 from ..proxy.trace import Tracer
 from ..resolver import Candidate, Locator, NotReachable
 from ..sip import Request, Response, SipUri, parse_message
-from ..sip.names import CONTENT_LENGTH
 from ..sip.respond import ack_for_failure, cancel_for, make_response, new_tag
 from ..transaction.wheel import TICK, TimerWheel
-from ..transport.flow import Flow, FlowLimits
+from ..transport.flow import Flow, FlowLimits, FlowOwner
 from ..transport.pool import FlowPool, NotConnected
 from ..trust.anchors import AnchorSets
 from ..trust.judge import Judge
@@ -65,7 +64,7 @@ class MemoryFlow(Flow):
     """
 
     def __init__(self, bench: PolicyBench, pool: _MemoryPool, direction: Direction, peer: Peer) -> None:
-        super().__init__(pool, direction)
+        super().__init__(cast(FlowOwner, pool), direction)
         self.sent: list[Request | Response] = []
         self._bench = bench
         self.address = f"192.0.2.{self.id % 250 + 1}"
@@ -196,6 +195,7 @@ class PolicyBench:
     :ivar clock: stands still but for :meth:`advance`.
     :ivar trace: each step of each request, as :class:`.ITraceObserver` gets them, oldest first.
     :ivar proxy: what works here.
+    :ivar pool: the connections of the server.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class PolicyBench:
         self.trace: list[dict[str, object]] = []
         self.wheel = TimerWheel(self.clock.seconds)
         self._judge = Judge(server_lists, federation, AnchorSets([]))
-        self._pool = _MemoryPool(self.clock)
+        self.pool = _MemoryPool(self.clock)
         self._names: dict[str, Peer] = {}
         site = Site(name, 5061, frozenset(domains))
         tokens = RouteTokens(b"a key for tests of no secrecy....")
@@ -223,7 +223,7 @@ class PolicyBench:
         decisions = Decisions(
             Admission(authenticator, federation), RoutingChain(named), self.reach, locations, register
         )
-        pool, locator = cast(FlowPool, self._pool), cast(Locator, _MemoryLocator(self._pool))
+        pool, locator = cast(FlowPool, self.pool), cast(Locator, _MemoryLocator(self.pool))
         reaching = Reaching(pool, locator, self.reach, site, tokens)
         self.proxy = Proxy(site, pool, reaching, tokens, decisions, self.wheel, tracer)
 
@@ -232,7 +232,7 @@ class PolicyBench:
 
         :param user: the address of record that it has proven, such as ``sip:alice@a.example``; None: nothing yet.
         """
-        flow = self._pool.add(MemoryFlow(self, self._pool, Direction.INBOUND, Client("a test says so")))
+        flow = self.pool.add(MemoryFlow(self, self.pool, Direction.INBOUND, Client("a test says so")))
         flow.user = user
         return flow
 
@@ -250,14 +250,14 @@ class PolicyBench:
 
     def _server(self, peer: TrustedServer | FederatedPartner) -> MemoryFlow:
         self._names[peer.name] = peer
-        return self._pool.add(MemoryFlow(self, self._pool, Direction.OUTBOUND, peer))
+        return self.pool.add(MemoryFlow(self, self.pool, Direction.OUTBOUND, peer))
 
     def unreachable(self, name: str, *, refused: bool = False) -> None:
         """From now on DNS finds this name, and first of all at an address where nobody is who was meant.
 
         :param refused: somebody is there, but is not to be trusted.
         """
-        self._pool.dead.setdefault(name, []).append(refused)
+        self.pool.dead.setdefault(name, []).append(refused)
 
     def reach(self, name: str) -> Reach | Refuse | None:
         """What policies are told who ask whether a name may be reached."""
@@ -286,9 +286,13 @@ class PolicyBench:
         return found
 
 
+@implementer(ITraceObserver)
 class _Recorder:
     def __init__(self, trace: list[dict[str, object]]) -> None:
-        self.observe = trace.append
+        self._trace = trace
+
+    def observe(self, event: dict[str, object]) -> None:
+        self._trace.append(event)
 
 
 class _MemoryPool:
@@ -299,3 +303,46 @@ class _MemoryPool:
         self.seconds = clock.seconds
         self.flows: dict[int, MemoryFlow] = {}
         self.dead: dict[str, list[bool]] = {}
+
+    def add(self, flow: MemoryFlow) -> MemoryFlow:
+        self.flows[flow.id] = flow
+        return flow
+
+    def up(self, name: str) -> list[MemoryFlow]:
+        return [flow for flow in self.flows.values() if flow.alive and name in flow.identities]
+
+    def by_id(self, number: int) -> Flow | None:
+        flow = self.flows.get(number)
+        return flow if flow is not None and flow.alive else None
+
+    def to_server(self, name: str) -> Flow | None:
+        return next(reversed(self.up(name)), None)
+
+    def at(self, address: str, port: int, name: str) -> Flow | None:
+        return next((flow for flow in self.up(name) if flow.address == address), None)
+
+    def connect(self, address: str, port: int, name: str) -> Deferred[Flow]:
+        flow = self.at(address, port, name)
+        refused = address == _REFUSED
+        return succeed(flow) if flow else fail(NotConnected(f"{name} at {address} is not there", refused))
+
+    def alias(self, flow: Flow, port: int) -> None:
+        """All flows are used both ways here."""
+
+
+_DEAD, _REFUSED = "dead", "refused"
+
+
+class _MemoryLocator:
+    """Finds in place of DNS the peers that were made."""
+
+    def __init__(self, pool: _MemoryPool) -> None:
+        self._pool = pool
+
+    def locate(self, uri: SipUri, federated: bool) -> tuple[Candidate, ...]:
+        name, port = uri.domain, uri.port or 5061
+        hosts = [_REFUSED if refused else _DEAD for refused in self._pool.dead.get(name, ())]
+        hosts += [flow.address for flow in self._pool.up(name)]
+        if not hosts:
+            raise NotReachable(f"{name}: there is no such name here")
+        return tuple(Candidate(host, port, name) for host in hosts)

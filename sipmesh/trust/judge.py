@@ -69,7 +69,9 @@ class Judge:
             return opinion
         if opinion.name not in presented.identities:
             # All that is known of the flow from here on hangs on this name.
-            return Refuse(f"a policy took it for {opinion.name}, but its certificate proves {names}", "wrong-name")
+            return Refuse(
+                f"a policy took it for {opinion.name}, but its certificate proves {names}", "wrong-name"
+            )
         trouble = self._anchors.verify(opinion.anchors, presented.chain)
         if trouble is not None:
             return Refuse(f"{opinion.name} was presented, but {trouble}", "wrong-anchors")
