@@ -46,7 +46,7 @@ class Authority:
 
 def authority(name: str, issuer: Authority | None = None, days: tuple[float, float] = (-2, 2)) -> Authority:
     """A CA; without an issuer, a root."""
-    extensions = [x509.BasicConstraints(ca=True, path_length=None)]
+    extensions: list[x509.ExtensionType] = [x509.BasicConstraints(ca=True, path_length=None)]
     signer = issuer.name if issuer else name
     return Authority(name, _signed(name, name, signer, signer, days, extensions))
 

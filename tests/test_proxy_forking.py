@@ -277,6 +277,17 @@ def test_an_answer_before_there_is_another_connection(monkeypatch: pytest.Monkey
     nothing_is_left(bench)
 
 
+def test_timer_c_before_there_is_another_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, alice, first, second, request = two_places()
+    waiting = connecting(bench, monkeypatch)
+    first.respond(request, 503)
+    bench.advance(181.3)
+    assert alice.response().status == 408
+    waiting[0].callback(second)
+    assert second.take() == []
+    nothing_is_left(bench)
+
+
 # Time -------------------------------------------------------------------------------------------------------
 
 
@@ -355,14 +366,26 @@ def test_a_lost_flow_after_ringing_is_the_end_of_the_branch() -> None:
     nothing_is_left(bench)
 
 
-def test_who_cancelled_is_not_taken_elsewhere() -> None:
-    fork = Fork(1)
-    another = fork.bench.server(NAMES[0])
-    fork.alice.cancel(fork.invite)
-    fork.peers[0].lose()
-    assert fork.statuses() == [200, 487]
-    assert another.take() == []
-    fork.ends()
+@pytest.mark.parametrize("lost", [False, True])
+def test_who_cancelled_is_not_taken_elsewhere(lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = PolicyBench(Says(to("sip:bob@x.example")))
+    alice, first = bench.client("sip:alice@a.example"), bench.server("x.example")
+    bench.server("x.example")
+    invite = alice.ask("INVITE", BOB)
+    alice.cancel(invite)
+    request = first.request("INVITE")
+    waiting = connecting(bench, monkeypatch)
+    if lost:
+        first.lose()
+    else:
+        first.respond(request, 503)
+    assert [one.status for one in alice.take() if isinstance(one, Response)] == [
+        100,
+        200,
+        487 if lost else 500,
+    ]
+    assert waiting == []
+    nothing_is_left(bench)
 
 
 def test_who_is_not_there_is_passed_over() -> None:
@@ -416,7 +439,7 @@ def test_a_caller_that_is_gone_before_the_answer_to_its_message(provisional: boo
     if provisional:
         fork.answers(0, 183)
     fork.alice.lose()
-    fork.answers(0, 200)
+    fork.answers(0, 404)
     fork.answers(1, 404)
     assert fork.statuses() in ([], [183])
     fork.ends()

@@ -27,26 +27,23 @@ def peer(bench: PolicyBench, kind: str, name: str) -> MemoryFlow:
     return bench.server(f"{name}.example") if kind == "server" else bench.partner(f"{name}.example")
 
 
-def passed(source: str, destination: str) -> tuple[list[bytes], bool]:
-    """What arrives of the identities: asserted, and whether a preferred one does."""
-    bench = PolicyBench(ByDomain())
+def between(source: str, destination: str) -> tuple[PolicyBench, MemoryFlow, MemoryFlow]:
+    policy = Says(None)
+    bench = PolicyBench(policy, ByDomain())
     sender, receiver = peer(bench, source, "x"), peer(bench, destination, "y")
     if destination == "client":
         # To a client one gets through its Path, as a registrar hands it out.
-        path = f"<sip:{bench.proxy._tokens.for_path(receiver)}@fe1.a.example:5061;lr>"
-        bench.proxy._decisions = bench_with(bench, Says(to("sip:y@192.0.2.9", route=(path,))))
+        policy.answer = to("sip:y@192.0.2.9", route=(bench.path_to(receiver),))
+    return bench, sender, receiver
+
+
+def passed(source: str, destination: str) -> tuple[list[bytes], bool]:
+    """What arrives of the identities: asserted, and whether a preferred one does."""
+    _, sender, receiver = between(source, destination)
     sender.ask("MESSAGE", "sip:bob@y.example", ASSERTED, "p-asserted-identity: <tel:+4930>", PREFERRED)
     request = receiver.request("MESSAGE")
     assert not request.has(b"route")
     return request.values(b"p-asserted-identity"), request.has(b"p-preferred-identity")
-
-
-def bench_with(bench: PolicyBench, policy: Says):  # type: ignore[no-untyped-def]
-    from attrs import evolve
-
-    from sipmesh.proxy.routing_chain import RoutingChain
-
-    return evolve(bench.proxy._decisions, routing=RoutingChain([("test", policy)]))
 
 
 KEPT = [b"<sip:carol@a.example>", b"<tel:+4930>"]
@@ -69,11 +66,7 @@ def test_identity_crosses_only_where_both_are_trusted(source: str, destination: 
 @pytest.mark.parametrize("destination", KINDS)
 @pytest.mark.parametrize("source", KINDS)
 def test_the_same_for_responses(source: str, destination: str) -> None:
-    bench = PolicyBench(ByDomain())
-    sender, receiver = peer(bench, source, "x"), peer(bench, destination, "y")
-    if destination == "client":
-        path = f"<sip:{bench.proxy._tokens.for_path(receiver)}@fe1.a.example:5061;lr>"
-        bench.proxy._decisions = bench_with(bench, Says(to("sip:y@192.0.2.9", route=(path,))))
+    _, sender, receiver = between(source, destination)
     sender.ask("MESSAGE", "sip:bob@y.example")
     receiver.respond(receiver.request(), 200, BOTH)
     trusted = source == destination == "server"
@@ -91,7 +84,7 @@ def test_a_user_name_that_needs_escapes_gets_them() -> None:
 # Clients prove themselves -------------------------------------------------------------------------------------
 
 
-def authenticator(bench_clock: PolicyBench | None = None) -> Authenticator:
+def authenticator() -> Authenticator:
     checker = InMemoryUsernamePasswordDatabaseDontUse(alice=b"secret", bob=b"hidden")
     return Authenticator(
         Portal(UserRealm("a.example"), [checker]),

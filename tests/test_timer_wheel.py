@@ -30,8 +30,8 @@ def raising(error: Exception) -> Callable[[], None]:
 
 @given(
     start=st.floats(0, 2e9),
-    delays=st.lists(st.floats(0, 200), max_size=20),
-    steps=st.lists(st.floats(0, 30), max_size=20),
+    delays=st.lists(st.floats(0, 2) | st.floats(0, 200), max_size=20),
+    steps=st.lists(st.floats(0, 0.3) | st.floats(0, 30), max_size=20),
 )
 def test_never_early_and_at_the_first_turn_that_is_a_tick_after(
     start: float, delays: list[float], steps: list[float]
@@ -50,6 +50,20 @@ def test_never_early_and_at_the_first_turn_that_is_a_tick_after(
             else:
                 assert clock.seconds() < due + TICK + ROUNDING
     assert len(wheel) == len(delays) - len(ran)
+
+
+def test_never_early_by_a_hundredth() -> None:
+    clock, wheel = a_wheel()
+    late: list[float] = []
+    for number in range(100):
+        due = number / 100
+        wheel.start(due, lambda due=due: late.append(clock.seconds() - due))  # type: ignore[misc]
+    for number in range(120):
+        clock.rightNow = number / 100
+        wheel.turn()
+    assert len(late) == 100
+    assert min(late) >= -ROUNDING
+    assert max(late) <= TICK + 0.01 + ROUNDING
 
 
 @given(delays=st.lists(st.floats(0, 10), min_size=1, max_size=20), stopped=st.sets(st.integers(0, 19)))
@@ -114,7 +128,12 @@ def test_an_exception_is_raised_when_all_have_run() -> None:
 def test_a_callback_may_start_and_stop_timers() -> None:
     clock, wheel = a_wheel()
     ran: list[str] = []
-    wheel.start(0.1, lambda: (other.stop(), wheel.start(0.0, lambda: ran.append("new"))))
+
+    def callback() -> None:
+        other.stop()
+        wheel.start(0.0, lambda: ran.append("new"))
+
+    wheel.start(0.1, callback)
     other = wheel.start(0.1, lambda: ran.append("stopped"))
     clock.advance(0.2)
     wheel.turn()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from attrs import define, field
@@ -298,7 +299,7 @@ def times_of_sending(one: Driven, until: float) -> list[float]:
     return found
 
 
-def about(*times: float) -> list[float]:
+def about(*times: float) -> list[Any]:
     """On the tick or the one after: each repetition may add one tick's delay to the next."""
     return [pytest.approx(t, abs=0.1 * (n + 1) + 0.01) for n, t in enumerate(times)]
 

@@ -192,6 +192,7 @@ class PolicyBench:
     :param locations: the location service that policies see; :class:`.MemoryLocations` is one.
     :param register: serves REGISTER; see :data:`sipmesh.proxy.core.Register`.
     :param authenticator: challenges clients that are not proven; without one these get 403.
+    :ivar locations: as given.
     :ivar clock: stands still but for :meth:`advance`.
     :ivar trace: each step of each request, as :class:`.ITraceObserver` gets them, oldest first.
     :ivar proxy: what works here.
@@ -210,13 +211,14 @@ class PolicyBench:
         authenticator: Authenticator | None = None,
     ) -> None:
         self.clock = Clock()
+        self.locations = locations
         self.trace: list[dict[str, object]] = []
         self.wheel = TimerWheel(self.clock.seconds)
         self._judge = Judge(server_lists, federation, AnchorSets([]))
         self.pool = _MemoryPool(self.clock)
         self._names: dict[str, Peer] = {}
         site = Site(name, 5061, frozenset(domains))
-        tokens = RouteTokens(b"a key for tests of no secrecy....")
+        self._site, self._tokens = site, RouteTokens(b"a key for tests, which is no secret")
         tracer = Tracer(self.clock.seconds, name)
         tracer.attach(_Recorder(self.trace))
         named = [(type(policy).__name__, policy) for policy in routing]
@@ -224,8 +226,8 @@ class PolicyBench:
             Admission(authenticator, federation), RoutingChain(named), self.reach, locations, register
         )
         pool, locator = cast(FlowPool, self.pool), cast(Locator, _MemoryLocator(self.pool))
-        reaching = Reaching(pool, locator, self.reach, site, tokens)
-        self.proxy = Proxy(site, pool, reaching, tokens, decisions, self.wheel, tracer)
+        reaching = Reaching(pool, locator, self.reach, site, self._tokens)
+        self.proxy = Proxy(site, pool, reaching, self._tokens, decisions, self.wheel, tracer)
 
     def client(self, user: str | None = None) -> MemoryFlow:
         """A client on a connection of its own.
@@ -251,6 +253,10 @@ class PolicyBench:
     def _server(self, peer: TrustedServer | FederatedPartner) -> MemoryFlow:
         self._names[peer.name] = peer
         return self.pool.add(MemoryFlow(self, self.pool, Direction.OUTBOUND, peer))
+
+    def path_to(self, client: MemoryFlow) -> str:
+        """What a binding of this client has as its ``path``: with it as its route a target is that client."""
+        return f"<sip:{self._tokens.for_path(client)}@{self._site.sent_by.decode()};transport=tls;lr>"
 
     def unreachable(self, name: str, *, refused: bool = False) -> None:
         """From now on DNS finds this name, and first of all at an address where nobody is who was meant.
