@@ -281,7 +281,7 @@ import sys
 from sipmesh.sip import parse_message, parse_uri, SipSyntaxError
 from sipmesh.sip.framing import Limits, StreamFramer
 from sipmesh.sip.headers import *
-from sipmesh.sip.splice import Splice, with_received
+from sipmesh.sip.splice import Splice, received_via
 
 N = 65536
 units = [b" ", b"\\t", b";", b";a", b";a ", b"; ", b";a=", b";a= ", b",", b", ", b"<", b">", b'"', b"\\\\",
@@ -311,7 +311,7 @@ def whole(value):
     splice = Splice(message)
     splice.remove_first_value(b"route", 2)
     splice.to_bytes()
-    tried(lambda m: with_received(m, "192.0.2.1", 1), message)
+    tried(lambda m: received_via(m, "192.0.2.1", 1), message)
 
 count = int(sys.argv[1])
 for number, unit in enumerate(units):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sipmesh.sip import Message, Request, SipSyntaxError, parse_message
 from sipmesh.sip.names import MAX_FORWARDS, RECORD_ROUTE, ROUTE, VIA
-from sipmesh.sip.splice import Splice, with_received
+from sipmesh.sip.splice import Splice, received_via
 
 INVITE = (
     b"INVITE sip:bob@example.com SIP/2.0\r\n"
@@ -214,15 +214,14 @@ def noted(via: bytes, address: str = "192.0.2.1", port: int = 4444) -> bytes:
     raw = b"OPTIONS sip:b@c SIP/2.0\r\nA: b\r\nVia:" + via + b"\r\nCSeq: 1 OPTIONS\r\nCall-ID: x\r\n\r\nbody"
     before = parse_message(raw)
     assert isinstance(before, Request)
-    after = with_received(before, address, port)
-    again = parse_message(after.raw)
-    assert after.fields == again.fields
-    assert after.body_start == again.body_start
-    assert after.call_id == b"x"
-    assert after.body == b"body"
-    value = after.first(VIA)
-    assert value is not None
-    return value
+    line = received_via(before, address, port)
+    if line is None:
+        value = before.first(VIA)
+        assert value is not None
+        return value
+    assert line.startswith(b"Via: ")
+    assert b"\n" not in line
+    return line[5:]
 
 
 @pytest.mark.parametrize(
@@ -270,4 +269,4 @@ def test_received_without_a_via() -> None:
     message = parse_message(BARE)
     assert isinstance(message, Request)
     with pytest.raises(SipSyntaxError):
-        with_received(message, "192.0.2.1", 1)
+        received_via(message, "192.0.2.1", 1)

@@ -33,7 +33,7 @@ from ..sip.headers import parse_address
 from ..sip.message import MalformedRequest, Request, Response
 from ..sip.names import P_ASSERTED_IDENTITY
 from ..sip.respond import make_response, new_tag
-from ..sip.splice import with_received
+from ..sip.splice import received_via
 from ..sip.uri import SipUri
 from ..transaction.layer import TransactionLayer
 from ..transaction.tables import ACCEPTED
@@ -150,7 +150,8 @@ class Proxy:
         if isinstance(message, Response):
             self._respond(message, flow)
             return
-        request = with_received(message, flow.address, flow.port)
+        request = message
+        request.noted_via = received_via(request, flow.address, flow.port)
         if flow.refusal is not None:
             self._turn_away(request, flow, flow.refusal)
         elif request.method == b"ACK":
@@ -299,7 +300,7 @@ class Proxy:
             return Forward((Target(request.uri),), "inside a dialog that runs through here"), "(dialog)"
         if route.path_flow is not None or route.next_hop is not None:
             return Forward((Target(request.uri),), "its Route set says so"), "(Route)"
-        if request.to.tag is not None and not self._site.is_ours(request.uri):
+        if request.to_tag and not self._site.is_ours(request.uri):
             # Whoever is in a dialog through us has a Record-Route of ours; without it this asks for a relay.
             return Reject(404, "inside a dialog, but without a Route of ours that fits it"), "(dialog)"
         admission = self._decisions.admission
@@ -328,7 +329,7 @@ class Proxy:
             return
         user = context_user(flow)
         passage = Passage(request, flow, route.popped, user, self._decisions.admission.realm)
-        forms_dialog = request.method in DIALOG_FORMING and request.to.tag is None
+        forms_dialog = request.method in DIALOG_FORMING and not request.to_tag
 
         def sender(target: Target) -> BranchSender:
             return BranchSender(

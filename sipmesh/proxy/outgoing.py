@@ -24,7 +24,7 @@ from ..sip.names import (
     ROUTE,
     VIA,
 )
-from ..sip.respond import lines_of
+from ..sip.respond import via_lines
 from ..sip.splice import Splice
 from ..sip.uri import SipUri, Uri, escape_user
 from ..transport.flow import Flow
@@ -62,6 +62,8 @@ def forwarded_request(
     alias = b"" if flow.scope.startswith("flow ") else b";alias"
     via = b"Via: SIP/2.0/TLS %s;branch=%s%s" % (site.sent_by, branch, alias)
     edit.prepend(VIA, via)
+    if request.noted_via is not None:
+        edit.replace(VIA, request.noted_via)
     if record_route is not None:
         # RFC 3261 §16.6 step 4: a sips Request-URI asks for a sips Record-Route. Ours goes before the others,
         # wherever these are: Kamailio writes them above Via.
@@ -131,7 +133,7 @@ def returned_response(
     :param more: whole header lines to add.
     """
     edit = Splice(response)
-    edit.prepend(VIA, b"\r\n".join(lines_of(request, (VIA,))))
+    edit.prepend(VIA, b"\r\n".join(via_lines(request)))
     edit.remove(VIA)
     for line in more:
         edit.append(line)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from hashlib import blake2b
+from random import getrandbits
 
 from attrs import frozen
 
@@ -37,9 +37,9 @@ def validate(request: Request, site: Site, source: str) -> Refusal | None:
     try:
         if request.cseq.method != request.method:
             return Refusal(400, "the method in CSeq is not the request's", "CSeq method mismatch")
-        if request.from_.tag is None and request.via.branch.startswith(MAGIC_COOKIE):
+        if not request.from_tag and request.via.branch.startswith(MAGIC_COOKIE):
             return Refusal(400, "no tag in From (RFC 3261 §8.1.1.3)", "From has no tag")
-        _ = request.to, request.call_id, request.max_forwards
+        _ = request.to_tag, request.call_id, request.max_forwards
         if isinstance(request.uri, OtherUri):
             return Refusal(416, f"Request-URI of the scheme {request.uri.scheme}")
     except SipSyntaxError as error:
@@ -60,7 +60,7 @@ def make_branch(request: Request, source: str) -> bytes:
     :param source: who it came from: policies decide by that too, so a request that comes back from another side than
         the first time has not looped yet.
     """
-    return b"%sm%s.%s" % (MAGIC_COOKIE, os.urandom(8).hex().encode(), _fingerprint(request, source))
+    return b"%sm%s.%s" % (MAGIC_COOKIE, b"%016x" % getrandbits(64), _fingerprint(request, source))
 
 
 def _fingerprint(request: Request, source: str) -> bytes:
@@ -68,8 +68,8 @@ def _fingerprint(request: Request, source: str) -> bytes:
         source.encode(),
         request.uri_bytes,
         *request.all(ROUTE),
-        (request.from_.tag or "").encode("utf-8", "surrogateescape"),
-        (request.to.tag or "").encode("utf-8", "surrogateescape"),
+        request.from_tag,
+        request.to_tag,
         request.call_id,
         b"%d" % request.cseq.number,
     ]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from .errors import SipSyntaxError
-from .headers import Address, CSeq, Via, parse_address, parse_cseq, parse_via, split_values
+from .headers import Address, CSeq, Via, parse_address, parse_cseq, parse_tag, parse_via, split_values
 from .names import CALL_ID, CONTENT_LENGTH, CSEQ, FROM, MAX_FORWARDS, SPELLINGS, TO, VIA, canonical
 from .uri import SipUri, Uri, parse_uri
 
@@ -50,8 +50,10 @@ class Message:
         "_cseq",
         "_first",
         "_from",
+        "_from_tag",
         "_repeated",
         "_to",
+        "_to_tag",
         "_via",
         "body_start",
         "fields",
@@ -79,6 +81,8 @@ class Message:
         self._cseq: CSeq | None = None
         self._from: Address | None = None
         self._to: Address | None = None
+        self._from_tag: bytes | None = None
+        self._to_tag: bytes | None = None
         self._call_id: bytes | None = None
 
     # Fields, by name ------------------------------------------------------------------------------------
@@ -93,15 +97,6 @@ class Message:
         :raises KeyError: if there is none.
         """
         return self._first[name]
-
-    def has_several(self, name: bytes) -> bool:
-        """Whether a field that may hold several values has more than one, on one line or on several."""
-        number = self._first.get(name)
-        if number is None:
-            return False
-        if any(one[0] == name for one in self.fields[number + 1 :]):
-            return True
-        return len(split_values(self.first(name) or b"")) > 1
 
     def first(self, name: bytes) -> bytes | None:
         """The value of the first field of this canonical name, unfolded; None if there is none."""
@@ -175,6 +170,28 @@ class Message:
         return address
 
     @property
+    def from_tag(self) -> bytes:
+        """``b""`` if there is none.
+
+        :raises SipSyntaxError: if From is missing or malformed.
+        """
+        tag = self._from_tag
+        if tag is None:
+            tag = self._from_tag = self._read(FROM, parse_tag)
+        return tag
+
+    @property
+    def to_tag(self) -> bytes:
+        """``b""`` if there is none.
+
+        :raises SipSyntaxError: if To is missing or malformed.
+        """
+        tag = self._to_tag
+        if tag is None:
+            tag = self._to_tag = self._read(TO, parse_tag)
+        return tag
+
+    @property
     def call_id(self) -> bytes:
         """:raises SipSyntaxError: if it is missing."""
         call_id = self._call_id
@@ -207,25 +224,18 @@ class Request(Message):
 
     :ivar method: as written; methods are case-sensitive (RFC 3261 §7.1).
     :ivar uri_bytes: the Request-URI as written.
+    :ivar noted_via: the first Via field as it is to be passed on and answered with, ``received`` and ``rport`` noted
+        in it (:func:`sipmesh.sip.splice.received_via`); None if it is as it came.
     """
 
-    __slots__ = ("_uri", "method", "uri_bytes")
+    __slots__ = ("_uri", "method", "noted_via", "uri_bytes")
 
     def __init__(self, raw: bytes, fields: list[Field], body_start: int, method: bytes, uri: bytes) -> None:
         super().__init__(raw, fields, body_start)
         self.method = method
         self.uri_bytes = uri
+        self.noted_via: bytes | None = None
         self._uri: Uri | None = None
-
-    def moved(self, raw: bytes, fields: list[Field], body_start: int) -> Request:
-        """The same request in bytes that differ in a Via parameter only: what was parsed stays parsed."""
-        other = Request.__new__(Request)
-        other.raw, other.fields, other.body_start = raw, fields, body_start
-        other.method, other.uri_bytes = self.method, self.uri_bytes
-        other._first, other._repeated = self._first, self._repeated
-        other._via, other._cseq, other._uri = self._via, self._cseq, self._uri
-        other._from, other._to, other._call_id = self._from, self._to, self._call_id
-        return other
 
     @property
     def uri(self) -> Uri:

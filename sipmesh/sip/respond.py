@@ -83,6 +83,14 @@ def lines_of(message: Message, names: tuple[bytes, ...]) -> list[bytes]:
     return [raw[start:end] for name, start, _, end in message.fields if name in names]
 
 
+def via_lines(request: Request) -> list[bytes]:
+    """The Via fields that answer a request: its own, with what was noted in the first."""
+    lines = lines_of(request, (VIA,))
+    if request.noted_via is not None:
+        lines[0] = request.noted_via
+    return lines
+
+
 def make_response(
     request: Request,
     status: int,
@@ -100,7 +108,8 @@ def make_response(
         reason = reason.encode("utf-8", "replace")
     phrase = (reason or reason_phrase(status)).replace(b"\r", b" ").replace(b"\n", b" ")
     lines = [b"SIP/2.0 %d %s" % (status, phrase)]
-    lines += lines_of(request, (VIA, FROM, CALL_ID, CSEQ))
+    lines += via_lines(request)
+    lines += lines_of(request, (FROM, CALL_ID, CSEQ))
     for to in lines_of(request, (TO,)):
         lines.append(to + b";tag=" + to_tag if to_tag and not _TAG.search(to) else to)
     if status == 100:
