@@ -30,6 +30,14 @@ class StaticServerList:
     """
 
     names: frozenset[str] = field(converter=host_names)
+    _reaches: dict[str, Reach] = field(init=False, repr=False, eq=False)
+
+    @_reaches.default
+    def _index(self) -> dict[str, Reach]:
+        # Asked for each request, so answered by a look-up.
+        return {
+            name: Reach(name, f"{name} is in the configured server list", ENTERPRISE) for name in self.names
+        }
 
     def recognise(self, presented: Presented) -> TrustedServer | None:
         """See :class:`.ISecureServerList`."""
@@ -38,6 +46,4 @@ class StaticServerList:
 
     def reach(self, name: str) -> Reach | None:
         """See :class:`.ISecureServerList`."""
-        if name not in self.names:
-            return None
-        return Reach(name, f"{name} is in the configured server list", ENTERPRISE)
+        return self._reaches.get(name)

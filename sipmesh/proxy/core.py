@@ -46,7 +46,7 @@ from .forking import AckSender, BranchSender
 from .outgoing import DIALOG_FORMING, Passage, forwarded_request
 from .reaching import Reaching, Unreachable
 from .responses import Branch, ResponseContext
-from .retargeting import follow
+from .retargeting import follow, leads_on
 from .routing import RouteSet, read_route_set
 from .routing_chain import Decided, RoutingChain
 from .site import Site
@@ -218,39 +218,41 @@ class Proxy:
         refusal = validate(request, self._site, neighbour(flow))
         if refusal is None:
             route = read_route_set(request, flow, self._site, self._tokens)
-            refusal = await self._admit(request, flow, route)
+            if isinstance(flow.peer, Client):
+                refusal = await self._decisions.admission.client(request, flow, route.towards is not None)
+            else:
+                refusal = self._admit_server(request, flow, route)
             if refusal is None:
                 await self._answer_or_forward(context, route)
                 return
         context.answer(refusal.status, refusal.because, refusal.reason, refusal.headers)
 
-    async def _admit(self, request: Request, flow: Flow, route: RouteSet) -> Refusal | None:
+    def _admit_server(self, request: Request, flow: Flow, route: RouteSet) -> Refusal | None:
         peer = flow.peer
-        inside_dialog = route.towards is not None
-        if isinstance(peer, Client):
-            return await self._decisions.admission.client(request, flow, inside_dialog)
-        if isinstance(peer, FederatedPartner) and not inside_dialog:
-            if route.next_hop is not None:
-                return Refusal(
-                    403, f"partner {peer.domain} asks to be relayed by Route", "Forbidden (no-relay)"
-                )
-            return self._decisions.admission.partner(request, peer, self._context(flow))
-        if not isinstance(peer, (TrustedServer, FederatedPartner)):
+        if isinstance(peer, TrustedServer):
+            return None
+        if not isinstance(peer, FederatedPartner):
             return Refusal(403, "nobody has said who this peer is")
-        return None
+        if route.towards is not None:
+            return None
+        if route.next_hop is not None:
+            return Refusal(403, f"partner {peer.domain} asks to be relayed by Route", "Forbidden (no-relay)")
+        return self._decisions.admission.partner(request, peer, self._context(flow))
 
     async def _answer_or_forward(self, context: ResponseContext, route: RouteSet) -> None:
-        request = context.request
-        uri = request.uri
-        if route.towards is None and route.next_hop is None and route.path_flow is None:
-            here = isinstance(uri, SipUri) and uri.user is None and self._site.is_ours(uri)
-            if here and request.method == b"REGISTER":
+        request, uri = context.request, context.request.uri
+        if not route.decides and isinstance(uri, SipUri) and uri.user is None and self._site.is_ours(uri):
+            if request.method == b"REGISTER":
                 await self._register(context)
                 return
-            if here and request.method == b"OPTIONS":
+            if request.method == b"OPTIONS":
                 context.answer(200, "OPTIONS to this server itself", headers=(_ALLOW,))
                 return
-        await self._forward(context, route)
+        if request.max_forwards == 0:
+            context.answer(483, "Max-Forwards has come down to 0")
+            return
+        decided = self._decided_already(request, route) or await self._ask_policies(request, context.flow)
+        self._carry_out(context, route, decided)
 
     # REGISTER --------------------------------------------------------------------------------------------
 
@@ -274,15 +276,47 @@ class Proxy:
 
     # Forwarding ------------------------------------------------------------------------------------------
 
-    async def _forward(self, context: ResponseContext, route: RouteSet) -> None:
-        request, flow = context.request, context.flow
-        if request.max_forwards == 0:
-            context.answer(483, "Max-Forwards has come down to 0")
-            return
-        decision, policy = await self._decide(request, flow, route)
+    def _decided_already(self, request: Request, route: RouteSet) -> Decided | None:
+        """What needs no policy: where the Route set leads, and where nothing leads."""
+        if route.towards is not None:
+            return Decided(
+                Forward((Target(request.uri),), "inside a dialog that runs through here"), "(dialog)"
+            )
+        if route.decides:
+            return Decided(Forward((Target(request.uri),), "its Route set says so"), "(Route)")
+        if request.to_tag and not self._site.is_ours(request.uri):
+            # Whoever is in a dialog through us has a Record-Route of ours; without it this asks for a relay.
+            because = "inside a dialog, but without a Route of ours that fits it"
+            return Decided(Reject(404, because), "(dialog)")
+        return None
+
+    async def _ask_policies(self, request: Request, flow: Flow) -> Decided:
+        admission, routing, policy_context = (
+            self._decisions.admission,
+            self._decisions.routing,
+            self._context(flow),
+        )
+
+        async def prove() -> Refusal | None:
+            refusal = await admission.prove(request, flow)
+            # It may have proven another user than before, and is held to that one.
+            return refusal or await admission.client(request, flow, inside_dialog=False)
+
+        def ask(asked: Request) -> Awaitable[Decided]:
+            return routing.decide(asked, policy_context, prove)
+
+        decided = await ask(request)
+        if leads_on(request, decided, self._site.is_ours):
+            return await follow(request, decided, self._site.is_ours, ask)
+        return decided
+
+    def _carry_out(self, context: ResponseContext, route: RouteSet, decided: Decided) -> None:
+        request, flow, decision = context.request, context.flow, decided.decision
         if self._tracer.watched:
             kind = type(decision).__name__.lower()
-            self._tracer.request(request, flow, "route", decision.because, policy=policy, decision=kind)
+            self._tracer.request(
+                request, flow, "route", decision.because, policy=decided.policy, decision=kind
+            )
         if isinstance(decision, Forward):
             self._fork(context, route, decision)
         elif isinstance(decision, Redirect):
@@ -292,31 +326,6 @@ class Proxy:
             context.answer(decision.status, decision.because, decision.reason)
         else:
             context.answer(decision.status, decision.because, decision.reason, decision.headers)
-
-    async def _decide(
-        self, request: Request, flow: Flow, route: RouteSet
-    ) -> tuple[Forward | Redirect | Reject | Refusal, str]:
-        if route.towards is not None:
-            return Forward((Target(request.uri),), "inside a dialog that runs through here"), "(dialog)"
-        if route.path_flow is not None or route.next_hop is not None:
-            return Forward((Target(request.uri),), "its Route set says so"), "(Route)"
-        if request.to_tag and not self._site.is_ours(request.uri):
-            # Whoever is in a dialog through us has a Record-Route of ours; without it this asks for a relay.
-            return Reject(404, "inside a dialog, but without a Route of ours that fits it"), "(dialog)"
-        admission = self._decisions.admission
-
-        async def prove() -> Refusal | None:
-            refusal = await admission.prove(request, flow)
-            # It may have proven another user than before, and is held to that one.
-            return refusal or await admission.client(request, flow, inside_dialog=False)
-
-        routing, policy_context = self._decisions.routing, self._context(flow)
-
-        def ask(asked: Request) -> Awaitable[Decided]:
-            return routing.decide(asked, policy_context, prove)
-
-        found = await follow(request, await ask(request), self._site.is_ours, ask)
-        return found.decision, found.policy
 
     def _fork(self, context: ResponseContext, route: RouteSet, decision: Forward) -> None:
         """RFC 3261 §16.6: all targets at once. All branches are there before the first is sent, so that an early

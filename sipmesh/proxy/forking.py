@@ -70,6 +70,8 @@ class BranchSender:
         first = next(self._candidates, None)
         if first is None:
             branch.conclude(503, f"no address was found for {place.host}")
+        elif (flow := self._reaching.up(first)) is not None:
+            self._put(branch, flow)
         else:
             await self._try(branch, first)
 

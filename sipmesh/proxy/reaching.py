@@ -118,7 +118,10 @@ class Reaching:
         """Where that is, in the order in which to try."""
         return self._locator.locate(uri, verdict.partner is not None and verdict.next_hop is None)
 
+    def up(self, candidate: Candidate) -> Flow | None:
+        """The flow to a candidate that is up already."""
+        return self._pool.at(candidate.host, candidate.port, candidate.name)
+
     def connect(self, candidate: Candidate) -> Flow | Deferred[Flow]:
         """A flow to a candidate: at once if it is up."""
-        known = self._pool.at(candidate.host, candidate.port, candidate.name)
-        return known or self._pool.connect(candidate.host, candidate.port, candidate.name)
+        return self.up(candidate) or self._pool.connect(candidate.host, candidate.port, candidate.name)

@@ -35,7 +35,7 @@ async def _follow(
     request: Request, decided: Decided, is_ours: Callable[[Uri], bool], ask: Ask, turns: int
 ) -> Decided:
     decision = decided.decision
-    if not isinstance(decision, Forward) or not any(_leads_on(t, request, is_ours) for t in decision.targets):
+    if not isinstance(decision, Forward) or not leads_on(request, decided, is_ours):
         return decided
     if not turns:
         because = f"the policies send the request in circles, at last {decided.policy}"
@@ -50,6 +50,12 @@ async def _follow(
         else:
             targets.append(target)
     return evolve(decided, decision=evolve(decision, targets=tuple(targets))) if targets else last
+
+
+def leads_on(request: Request, decided: Decided, is_ours: Callable[[Uri], bool]) -> bool:
+    """Whether there is something to follow."""
+    decision = decided.decision
+    return isinstance(decision, Forward) and any(_leads_on(t, request, is_ours) for t in decision.targets)
 
 
 def _leads_on(target: Target, request: Request, is_ours: Callable[[Uri], bool]) -> bool:

@@ -28,6 +28,11 @@ class RouteSet:
     towards: str | None = None
     path_flow: int | None = None
 
+    @property
+    def decides(self) -> bool:
+        """Whether it says where the request goes, so that no policy is asked."""
+        return self.next_hop is not None or self.towards is not None or self.path_flow is not None
+
 
 _EMPTY = RouteSet()
 

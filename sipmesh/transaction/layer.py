@@ -8,7 +8,6 @@ branch alone must not be enough to cancel somebody else's call.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import partial
 from typing import Generic, TypeVar
 
 from ..sip.headers import MAGIC_COOKIE
@@ -24,7 +23,7 @@ def _server_key(request: Request, scope: str, method: bytes) -> Hashable:
     if via.branch.startswith(MAGIC_COOKIE):
         return (via.branch, via.host, via.port, method, scope)
     # RFC 2543 clients: RFC 3261 §17.2.3, second half. The To tag is left out: an ACK has one, its INVITE not.
-    return (request.uri_bytes, request.from_.tag, request.call_id, request.cseq.number, via, method, scope)
+    return (request.uri_bytes, request.from_tag, request.call_id, request.cseq.number, via, method, scope)
 
 
 class TransactionLayer(Generic[F]):
@@ -47,9 +46,9 @@ class TransactionLayer(Generic[F]):
         if known is not None:
             known.repeated()
             return None
-        transaction = ServerTransaction(request, flow, self._wheel, partial(self._server_ended, key))
+        transaction = ServerTransaction(request, key, flow, self._wheel, self._server_ended)
         self._servers[key] = transaction
-        self._on_flow.setdefault(flow, set()).add(transaction)
+        self._join_flow(transaction)
         return transaction
 
     def invite_of(self, request: Request, flow: F) -> ServerTransaction[F] | None:
@@ -64,10 +63,9 @@ class TransactionLayer(Generic[F]):
         :param data: the request whole; its top Via has ``branch``.
         """
         key = (branch, method)
-        ended = partial(self._client_ended, key)
-        transaction = ClientTransaction(method, branch, data, flow, user, self._wheel, ended)
+        transaction = ClientTransaction(method, branch, data, flow, user, self._wheel, self._client_ended)
         self._clients[key] = transaction
-        self._on_flow.setdefault(flow, set()).add(transaction)
+        self._join_flow(transaction)
         transaction.start()
         return transaction
 
@@ -105,11 +103,20 @@ class TransactionLayer(Generic[F]):
         """How many transactions are alive."""
         return len(self._servers) + len(self._clients)
 
-    def _server_ended(self, key: Hashable) -> None:
-        self._leave_flow(self._servers.pop(key))
+    def _server_ended(self, transaction: ServerTransaction[F]) -> None:
+        del self._servers[transaction.key]
+        self._leave_flow(transaction)
 
-    def _client_ended(self, key: tuple[bytes, bytes]) -> None:
-        self._leave_flow(self._clients.pop(key))
+    def _client_ended(self, transaction: ClientTransaction[F]) -> None:
+        del self._clients[transaction.branch, transaction.method]
+        self._leave_flow(transaction)
+
+    def _join_flow(self, transaction: ServerTransaction[F] | ClientTransaction[F]) -> None:
+        alive = self._on_flow.get(transaction.flow)
+        if alive is None:
+            self._on_flow[transaction.flow] = {transaction}
+        else:
+            alive.add(transaction)
 
     def _leave_flow(self, transaction: ServerTransaction[F] | ClientTransaction[F]) -> None:
         alive = self._on_flow[transaction.flow]

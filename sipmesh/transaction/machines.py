@@ -5,9 +5,8 @@ RFC 3261 §17. A transaction ends by itself; :class:`~.layer.TransactionLayer` i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..sip.message import Message, Request, Response
 from ..sip.respond import ack_for_failure
@@ -68,7 +67,7 @@ class _Machine(Generic[F]):
 
     __slots__ = ("_intervals", "_last", "_on_end", "_table", "_timers", "_wheel", "flow", "state")
 
-    def __init__(self, table: Table, flow: F, wheel: TimerWheel, on_end: Callable[[], object]) -> None:
+    def __init__(self, table: Table, flow: F, wheel: TimerWheel, on_end: Callable[[Any], object]) -> None:
         self._table = table
         self._wheel = wheel
         self._on_end = on_end
@@ -121,7 +120,7 @@ class _Machine(Generic[F]):
     def _end(self) -> None:
         """Let go of the user, who holds this too: what is in no cycle is gone at once, with no work for the
         garbage collector, which with thousands of transactions alive took an eighth of the server's time."""
-        self._on_end()
+        self._on_end(self)
 
     def _start(self, name: str) -> None:
         duration = DURATIONS[name][self.flow.reliable]
@@ -134,7 +133,7 @@ class _Machine(Generic[F]):
             intervals = self._intervals = self._intervals or {}
             duration = min(2 * intervals[name], DOUBLING[name]) if name in intervals else duration
             intervals[name] = duration
-        self._timers[name] = self._wheel.start(duration, partial(self._run_out, name))
+        self._timers[name] = self._wheel.start(duration, self._run_out, name)
 
     def _run_out(self, name: str) -> None:
         self._timers.pop(name, None)
@@ -153,15 +152,24 @@ class ServerTransaction(_Machine[F]):
     """RFC 3261 §17.2.
 
     :ivar request: what began it.
+    :ivar key: what matches a message to it.
     :ivar user: who is told; set by who answers.
     """
 
-    __slots__ = ("request", "user")
+    __slots__ = ("key", "request", "user")
 
-    def __init__(self, request: Request, flow: F, wheel: TimerWheel, on_end: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        key: Hashable,
+        flow: F,
+        wheel: TimerWheel,
+        on_end: Callable[[Any], object],
+    ) -> None:
         table = tables.INVITE_SERVER if request.method == b"INVITE" else tables.NON_INVITE_SERVER
         super().__init__(table, flow, wheel, on_end)
         self.request = request
+        self.key = key
         self.user: ServerUser | None = None
 
     def repeated(self) -> None:
@@ -203,10 +211,10 @@ class ServerTransaction(_Machine[F]):
 class ClientTransaction(_Machine[F]):
     """RFC 3261 §17.1.
 
-    :ivar branch: of our Via: it matches responses to this.
+    :ivar branch: of our Via; with ``method``, it matches responses to this.
     """
 
-    __slots__ = ("_data", "_request", "_user", "branch")
+    __slots__ = ("_data", "_user", "branch", "method")
 
     def __init__(
         self,
@@ -216,11 +224,12 @@ class ClientTransaction(_Machine[F]):
         flow: F,
         user: ClientUser,
         wheel: TimerWheel,
-        on_end: Callable[[], object],
+        on_end: Callable[[Any], object],
     ) -> None:
         table = tables.INVITE_CLIENT if method == b"INVITE" else tables.NON_INVITE_CLIENT
         super().__init__(table, flow, wheel, on_end)
         self.branch = branch
+        self.method = method
         self._user: ClientUser | None = user
         self._data = data
 

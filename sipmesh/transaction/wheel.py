@@ -17,10 +17,11 @@ TICK = 0.1
 class Timer:
     """A running timer."""
 
-    __slots__ = ("_callback",)
+    __slots__ = ("_arguments", "_callback")
 
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self._callback: Callable[[], object] | None = callback
+    def __init__(self, callback: Callable[..., object], arguments: tuple[object, ...]) -> None:
+        self._callback: Callable[..., object] | None = callback
+        self._arguments = arguments
 
     @property
     def active(self) -> bool:
@@ -30,12 +31,13 @@ class Timer:
     def stop(self) -> None:
         """Let it never run out. Lets go of the callback at once; harmless when it ran out already."""
         self._callback = None
+        self._arguments = ()
 
     def run_out(self) -> None:
         """For the wheel alone."""
         callback, self._callback = self._callback, None
         if callback is not None:
-            callback()
+            callback(*self._arguments)
 
 
 class TimerWheel:
@@ -46,9 +48,9 @@ class TimerWheel:
         self._buckets: dict[int, list[Timer]] = {}
         self._done = math.floor(seconds() / TICK)
 
-    def start(self, delay: float, callback: Callable[[], object]) -> Timer:
-        """Call ``callback`` once, ``delay`` seconds from now."""
-        timer = Timer(callback)
+    def start(self, delay: float, callback: Callable[..., object], *arguments: object) -> Timer:
+        """Call ``callback`` with these arguments once, ``delay`` seconds from now."""
+        timer = Timer(callback, arguments)
         tick = max(math.ceil((self._seconds() + delay) / TICK), self._done + 1)
         bucket = self._buckets.get(tick)
         if bucket is None:

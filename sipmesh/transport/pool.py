@@ -114,12 +114,13 @@ class FlowPool:
 
     def to_server(self, name: str) -> Flow | None:
         """A flow that is up to the server or partner that proved this name; the newest, if there are several."""
-        flows = self._scopes.get(name)
-        return next(reversed(flows.values())) if flows else None
+        flows = self._scopes.get(name, {})
+        return next((flow for flow in reversed(flows.values()) if flow.alive), None)
 
     def at(self, address: str, port: int, name: str) -> Flow | None:
         """The flow that is up to this address and proved this name."""
-        return self._places.get((address, port, name))
+        flow = self._places.get((address, port, name))
+        return flow if flow is not None and flow.alive else None
 
     def connect(self, address: str, port: int, name: str) -> Deferred[Flow]:
         """A flow to this address whose peer proved this name: one that is up, else a new one.
@@ -128,7 +129,7 @@ class FlowPool:
         """
         place = (address, port, name)
         result: Deferred[Flow] = Deferred()
-        flow = self._places.get(place)
+        flow = self.at(*place)
         if flow is not None:
             result.callback(flow)
         elif place in self._connecting:
