@@ -6,9 +6,9 @@ from typing import cast
 
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from .contexts import ListenerTLS
+from .eager import TLSFactory
 from .flow import Wire
 from .pool import FlowPool
 
@@ -33,6 +33,6 @@ class FlowFactory(Factory):
         return self._pool.accept(getattr(addr, "host", "")) or _Refused()
 
 
-def tls_factory(tls: ListenerTLS, pool: FlowPool) -> TLSMemoryBIOFactory:
+def tls_factory(tls: ListenerTLS, pool: FlowPool) -> TLSFactory:
     """The factory to give to an endpoint's ``listen``: TLS around flows of this pool."""
-    return TLSMemoryBIOFactory(tls, False, FlowFactory(pool))
+    return TLSFactory(tls, False, FlowFactory(pool))

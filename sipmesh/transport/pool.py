@@ -15,7 +15,7 @@ from typing import Protocol as StructuralType
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import Certificate
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IAddress, IReactorTCP, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from ..decisions import Client, Direction, Peer, Presented, Refuse
 from ..sip.message import MalformedRequest, Request, Response
 from .contexts import ConnectorTLS
+from .eager import TLSFactory
 from .flow import Flow, FlowLimits
 
 _CHAINS = 1024
@@ -161,7 +162,7 @@ class FlowPool:
         endpoint = (TCP6ClientEndpoint if v6 else TCP4ClientEndpoint)(
             self._reactor, address, port, timeout=self.limits.handshake
         )
-        opening = wrapClientTLS(self._connector.towards(name), endpoint).connect(_Outgoing(flow))
+        opening = endpoint.connect(TLSFactory(self._connector.towards(name), True, _Outgoing(flow)))
         opening.addCallbacks(self._opened, lambda failure: self._not_opened(place, failure), (flow,))
 
     def _opened(self, _: object, flow: Flow) -> None:
