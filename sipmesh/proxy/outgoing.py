@@ -24,7 +24,7 @@ from ..sip.names import (
     ROUTE,
     VIA,
 )
-from ..sip.respond import via_lines
+from ..sip.respond import via_block
 from ..sip.splice import Splice
 from ..sip.uri import SipUri, Uri, escape_user
 from ..transport.flow import Flow
@@ -133,7 +133,7 @@ def returned_response(
     :param more: whole header lines to add.
     """
     edit = Splice(response)
-    edit.prepend(VIA, b"\r\n".join(via_lines(request)))
+    edit.prepend(VIA, via_block(request))
     edit.remove(VIA)
     for line in more:
         edit.append(line)

@@ -226,15 +226,17 @@ class Request(Message):
     :ivar uri_bytes: the Request-URI as written.
     :ivar noted_via: the first Via field as it is to be passed on and answered with, ``received`` and ``rport`` noted
         in it (:func:`sipmesh.sip.splice.received_via`); None if it is as it came.
+    :ivar via_block: kept by :func:`sipmesh.sip.respond.via_block` once it is known.
     """
 
-    __slots__ = ("_uri", "method", "noted_via", "uri_bytes")
+    __slots__ = ("_uri", "method", "noted_via", "uri_bytes", "via_block")
 
     def __init__(self, raw: bytes, fields: list[Field], body_start: int, method: bytes, uri: bytes) -> None:
         super().__init__(raw, fields, body_start)
         self.method = method
         self.uri_bytes = uri
         self.noted_via: bytes | None = None
+        self.via_block: bytes | None = None
         self._uri: Uri | None = None
 
     @property

@@ -61,6 +61,12 @@ REASONS: dict[int, bytes] = {
 _TAG = re.compile(rb";[ \t\r\n]*tag[ \t\r\n]*=", re.IGNORECASE)
 
 
+# RFC 3261 §8.2.6.2; Record-Route by §12.1.1, Timestamp by §8.2.6.1. Via is written apart.
+_COPIED_TO_FAILURE = frozenset({FROM, TO, CALL_ID, CSEQ})
+_COPIED = _COPIED_TO_FAILURE | {RECORD_ROUTE}
+_COPIED_TO_100 = _COPIED_TO_FAILURE | {b"timestamp"}
+
+
 def new_tag() -> bytes:
     """A To tag of ours: unique and not to be guessed (RFC 3261 §19.3)."""
     return os.urandom(6).hex().encode()
@@ -83,12 +89,15 @@ def lines_of(message: Message, names: tuple[bytes, ...]) -> list[bytes]:
     return [raw[start:end] for name, start, _, end in message.fields if name in names]
 
 
-def via_lines(request: Request) -> list[bytes]:
-    """The Via fields that answer a request: its own, with what was noted in the first."""
-    lines = lines_of(request, (VIA,))
-    if request.noted_via is not None:
-        lines[0] = request.noted_via
-    return lines
+def via_block(request: Request) -> bytes:
+    """The Via fields that answer a request: its own, with what was noted in the first. Without the last CRLF."""
+    block = request.via_block
+    if block is None:
+        lines = lines_of(request, (VIA,))
+        if request.noted_via is not None:
+            lines[0] = request.noted_via
+        block = request.via_block = b"\r\n".join(lines)
+    return block
 
 
 def make_response(
@@ -107,15 +116,15 @@ def make_response(
     if isinstance(reason, str):
         reason = reason.encode("utf-8", "replace")
     phrase = (reason or reason_phrase(status)).replace(b"\r", b" ").replace(b"\n", b" ")
-    lines = [b"SIP/2.0 %d %s" % (status, phrase)]
-    lines += via_lines(request)
-    lines += lines_of(request, (FROM, CALL_ID, CSEQ))
-    for to in lines_of(request, (TO,)):
-        lines.append(to + b";tag=" + to_tag if to_tag and not _TAG.search(to) else to)
-    if status == 100:
-        lines += lines_of(request, (b"timestamp",))  # §8.2.6.1
-    elif status < 300:
-        lines += lines_of(request, (RECORD_ROUTE,))
+    lines = [b"SIP/2.0 %d %s" % (status, phrase), via_block(request)]
+    copied = _COPIED_TO_100 if status == 100 else _COPIED if status < 300 else _COPIED_TO_FAILURE
+    raw = request.raw
+    for name, start, _, end in request.fields:
+        if name in copied:
+            line = raw[start:end]
+            if name == TO and to_tag and not _TAG.search(line):
+                line += b";tag=" + to_tag
+            lines.append(line)
     lines += headers
     lines.append(b"Content-Length: 0\r\n\r\n")
     return b"\r\n".join(lines)
