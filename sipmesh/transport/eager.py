@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.interfaces import ISystemHandle, ITransport
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import directlyProvides, providedBy
 
 
@@ -44,12 +44,15 @@ class EagerWriter:
         self._transport.write(data)
 
 
-class EagerTLS(BufferingTLSTransport):
-    """Twisted's TLS over such a transport, where it is one that has a socket."""
+class EagerTLS(TLSMemoryBIOProtocol):
+    """Twisted's TLS over such a transport, where it is one that has a socket.
+
+    Not its buffering one: :mod:`.outbox` does that, without a turn of the reactor for each flow.
+    """
 
     def makeConnection(self, transport: ITransport) -> None:
         """Called by Twisted when the TCP connection is there."""
-        BufferingTLSTransport.makeConnection(
+        TLSMemoryBIOProtocol.makeConnection(
             self, EagerWriter(transport) if ISystemHandle.providedBy(transport) else transport
         )
 

@@ -25,6 +25,7 @@ from ..sip.framing import KeepAlive, Limits, StreamFramer
 from ..sip.message import MalformedRequest, Request, Response
 from ..trust.identities import identities
 from .contexts import refusal_of
+from .outbox import Outbox
 
 _ids = count(1)
 _LINGER = 5.0  # seconds that a closed flow may take to say goodbye
@@ -74,6 +75,7 @@ class FlowOwner(StructuralType):
     """Who is told what happens on flows."""
 
     limits: FlowLimits
+    outbox: Outbox
 
     def seconds(self) -> float:
         """The clock."""
@@ -139,6 +141,7 @@ class Flow(Protocol):
         self._since = owner.seconds()
         self._partial_since: float | None = None
         self.handshaking = True
+        self._held: list[bytes] = []
         self._waiting: int | None = None
 
     def __repr__(self) -> str:
@@ -206,6 +209,7 @@ class Flow(Protocol):
     def close(self) -> None:
         """End the flow once all that was sent has left; a peer that does not let go is made to."""
         if self.alive:
+            self.flush()
             self.alive = False
             self._since = self._owner.seconds()
             # Twisted's TLS says no goodbye while it has a producer.
@@ -241,25 +245,32 @@ class Flow(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Cut into messages and hand each on. What a peer sends never ends more than its own flow."""
-        owner = self._owner
-        self._since = owner.seconds()
+        outbox = self._owner.outbox
+        opened = outbox.open()
         try:
-            for item in self._framer.feed(data):
-                self._partial_since = None
-                if item.__class__ is Request or item.__class__ is Response:
-                    owner.received(self, item)
-                elif item is KeepAlive.PING:
-                    self.send(KeepAlive.PONG.value)
-                elif isinstance(item, MalformedRequest):
-                    owner.malformed(self, item)
-                if not self.alive:
-                    return
+            self._read(data)
         except SipSyntaxError as error:
             self._give_up(error)
         except Exception:
             self._log.failure("a message from {flow} could not be dealt with", flow=self)
             self.abort("an error of ours, see above")
-        self._partial_since = (self._partial_since or self._since) if self._framer.partial else None
+        if opened:
+            outbox.close()
+
+    def _read(self, data: bytes) -> None:
+        owner, framer = self._owner, self._framer
+        self._since = owner.seconds()
+        for item in framer.feed(data):
+            self._partial_since = None
+            if item.__class__ is Request or item.__class__ is Response:
+                owner.received(self, item)
+            elif item is KeepAlive.PING:
+                self.send(KeepAlive.PONG.value)
+            elif isinstance(item, MalformedRequest):
+                owner.malformed(self, item)
+            if not self.alive:
+                return
+        self._partial_since = (self._partial_since or self._since) if framer.partial else None
 
     def _give_up(self, error: SipSyntaxError) -> None:
         """The stream is out of step: answer if that is possible, and close."""
@@ -274,11 +285,22 @@ class Flow(Protocol):
         """Send a message, or what keeps the flow alive. On a flow that is gone nothing happens."""
         if not self.alive:
             return
-        self._wire.write(data)
+        if self._held or self._owner.outbox.takes(self):
+            self._held.append(data)
+        else:
+            self._wire.write(data)
         if self._waiting is not None:
             self._waiting += len(data)
             if self._waiting > self._owner.limits.pending:
                 self.abort(f"it does not read: {self._waiting} bytes wait for it")
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        if self._held:
+            data = b"".join(self._held)
+            self._held.clear()
+            if self.alive:
+                self._wire.write(data)
 
     def pauseProducing(self) -> None:
         """The peer reads more slowly than we write: from here on, count what waits for it."""

@@ -26,6 +26,7 @@ from ..sip.message import MalformedRequest, Request, Response
 from .contexts import ConnectorTLS
 from .eager import TLSFactory
 from .flow import Flow, FlowLimits
+from .outbox import Outbox
 
 _CHAINS = 1024
 
@@ -90,6 +91,7 @@ class FlowPool:
         limits: FlowLimits,
     ) -> None:
         self.limits = limits
+        self.outbox = Outbox()
         self.seconds: Callable[[], float] = clock.seconds
         self._reactor = reactor
         self._connector = connector
