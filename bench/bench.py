@@ -91,9 +91,12 @@ def _once(name: str, directory: Path, given: argparse.Namespace, *, last: bool) 
     values = {}
     with running(name, rig) as server:
         values["start"] = server.started
-        for flow in ("call", "message"):
+        for flow, number, rate in (
+            ("call", given.calls, given.rate),
+            ("message", given.messages, given.message_rate),
+        ):
             with answering(rig, flow) as entrance:
-                values[flow] = drive(rig, server, flow, entrance, given.calls, given.rate)
+                values[flow] = drive(rig, server, flow, entrance, number, rate)
     if last:
         with running(name, rig) as server:  # anew: what calls left in its memory is no connection's
             idle = idle_connections(rig, server, given.connections)
@@ -161,8 +164,15 @@ def _arguments() -> argparse.ArgumentParser:
     )
     numbers: Iterable[tuple[str, int, int, str]] = (
         ("runs", 3, 50, "of each server"),
-        ("calls", 2000, 100000, "and as many messages, in each run"),
-        ("rate", 300, 2000, "of them in a second; keep it well under what one core bears"),
+        ("calls", 2000, 100000, "in each run"),
+        ("rate", 300, 2000, "calls in a second; keep it well under what one core bears"),
+        ("messages", 6000, 100000, "MESSAGEs in each run"),
+        (
+            "message-rate",
+            900,
+            5000,
+            "MESSAGEs in a second; thrice the calls, as a call is 13 messages and a MESSAGE 4",
+        ),
         ("connections", 400, 10000, "idle ones"),
     )
     for name, default, most, text in numbers:

@@ -22,7 +22,20 @@ def bench(*args: str, path: str | None = None) -> subprocess.CompletedProcess[st
 def test_a_short_run_measures_everything_and_keeps_it() -> None:
     results = BENCH / "results"
     before = set(results.glob("*.json")) if results.is_dir() else set()
-    ran = bench("--runs", "1", "--calls", "60", "--rate", "60", "--connections", "20")
+    ran = bench(
+        "--runs",
+        "1",
+        "--calls",
+        "60",
+        "--rate",
+        "60",
+        "--messages",
+        "60",
+        "--message-rate",
+        "60",
+        "--connections",
+        "20",
+    )
     assert ran.returncode == 0, ran.stderr
     (file,) = set(results.glob("*.json")) - before
     medians = json.loads(file.read_text())["medians"]
