@@ -14,14 +14,15 @@ from .errors import SipSyntaxError
 from .uri import Params, Uri, format_params, parse_uri
 
 # In each of these, where one repeat ends the next can't go on with what it took, or it is possessive
-# (``*+``): no input makes a match backtrack more than linearly. (IGNORECASE would
-# cost a quarter of the time.)
+# (``*+``): no input makes a match backtrack more than linearly. Of characters only, not of groups of several
+# parts: there CPython before 3.11.5 forgets to give back what a last, failed repeat took. (IGNORECASE would cost
+# a quarter of the time.)
 _TOKEN = rb"[A-Za-z0-9.!%*_+`'~-]+"
 _VIA_VALUE = rb'(?:"(?:[^"\\]|\\.)*+"|[^\x00-\x20\x7f;,"]*+)'
 _VIA = re.compile(
     rb"[Ss][Ii][Pp][ \t]*/[ \t]*2\.0[ \t]*/[ \t]*(" + _TOKEN + rb")[ \t]+"
     rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)(?:[ \t]*:[ \t]*([0-9]{1,5}))?[ \t]*"
-    rb"((?:;[ \t]*" + _TOKEN + rb"[ \t]*(?:=[ \t]*" + _VIA_VALUE + rb"[ \t]*)?)*+)",
+    rb"((?:;[ \t]*+" + _TOKEN + rb"+[ \t]*+(?:=[ \t]*+" + _VIA_VALUE + rb"[ \t]*+)?)*)",
     re.DOTALL,
 )
 VIA_PARAM = re.compile(rb";[ \t]*(" + _TOKEN + rb")[ \t]*(?:=[ \t]*(" + _VIA_VALUE + rb")[ \t]*)?", re.DOTALL)
