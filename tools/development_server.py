@@ -19,6 +19,7 @@ from types import FrameType
 from sipmesh.operator.files import write_new
 from sipmesh.server.loading import load
 
+HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 NAME = "localhost"
 PORT = 5061
@@ -31,15 +32,14 @@ LISTEN_6 = f"\n[[listen]]\nendpoint = 'tcp6:{PORT}:interface=\\:\\:1'\npeers = \
 ALGORITHMS = '# algorithms = ["SHA-256", "MD5"]\n'
 MD5 = "algorithms = [\"MD5\"] # Debian 12's baresip can't be registered where SHA-256 is offered, too\n"
 
-# baresip looks neither into /etc/hosts nor, for an address, into DNS: so the address is its outbound proxy.
-BARESIP_ACCOUNT = """\
-<sip:{user}@{name}>;auth_user={user};auth_pass={password};outbound="sip:127.0.0.1:{port};transport=tls"
-"""
+NAME_SERVER_PORT = 15353
+BARESIP_ACCOUNT = "<sip:{user}@{name};transport=tls>;auth_user={user};auth_pass={password}\n"
 # Without sound, as a sound card is not what is tried out: a call stands, and is silent.
 BARESIP_CONFIGURATION = """\
 poll_method epoll
 sip_cafile {ca}
 net_interface 127.0.0.1
+dns_server 127.0.0.1:{name_server}
 module_path /usr/lib/baresip/modules
 module stdio.so
 module g711.so
@@ -54,6 +54,7 @@ Listens    {endpoints}
            TLS, for phones, and for servers that show a certificate; reached from this machine alone
 Users      alice@{name} and bob@{name}; passwords: {directory}/{passwords}
 CA         {directory}/ca.pem: what a phone has to trust
+Names      127.0.0.1:{name_server} answers DNS for {name}, for phones that ask nothing else
 baresip    baresip -f {directory}/baresip/alice    (Debian: apt install baresip; another terminal for bob)
            It says '200 OK' when it is registered. `/dial sip:bob@{name}` calls bob, who answers
            with `a`; `b` hangs up; `/quit` ends it. There is no sound in it.
@@ -111,9 +112,11 @@ def make(directory: Path) -> None:
 def make_phone(directory: Path, user: str, password: str, ca: Path) -> None:
     """What baresip has to be told, for its owner alone: a password is in it."""
     directory.mkdir(mode=0o700, parents=True)
-    account = BARESIP_ACCOUNT.format(user=user, name=NAME, password=password, port=PORT)
+    account = BARESIP_ACCOUNT.format(user=user, name=NAME, password=password)
     (directory / "accounts").write_text(account)
-    (directory / "config").write_text(BARESIP_CONFIGURATION.format(ca=ca.absolute()))
+    (directory / "config").write_text(
+        BARESIP_CONFIGURATION.format(ca=ca.absolute(), name_server=NAME_SERVER_PORT)
+    )
 
 
 def has_ipv6() -> bool:
@@ -130,6 +133,7 @@ def serve(directory: Path) -> int:
     """Run the server in the foreground, and say how to use it once it listens."""
     # Ctrl-C reaches the server itself, being in the foreground too; this only waits for it to end.
     signal.signal(signal.SIGINT, lambda number, frame: None)
+    name_server = subprocess.Popen([sys.executable, HERE / "name_server.py", str(NAME_SERVER_PORT)])
     server = subprocess.Popen(
         [BIN / "twistd", "--nodaemon", "--pidfile=", "sipmesh", "--config", "sipmesh.toml"],
         cwd=directory,
@@ -152,6 +156,8 @@ def serve(directory: Path) -> int:
             if to_come == 0:
                 print(banner(directory, endpoints), flush=True)
     status = server.wait()
+    name_server.terminate()
+    name_server.wait()
     if to_come:
         print("The server ended before it listened; the log above says why.", file=sys.stderr)
         return 1
@@ -165,6 +171,7 @@ def banner(directory: Path, endpoints: Sequence[str]) -> str:
         endpoints="\n           ".join(endpoints),
         name=NAME,
         port=PORT,
+        name_server=NAME_SERVER_PORT,
         directory=directory,
         passwords=PASSWORDS,
         bin=BIN.relative_to(Path.cwd()) if BIN.is_relative_to(Path.cwd()) else BIN,
