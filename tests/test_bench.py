@@ -34,7 +34,7 @@ def test_a_short_run_measures_everything_and_keeps_it() -> None:
         "--message-rate",
         "60",
         "--connections",
-        "20",
+        "200",
     )
     assert ran.returncode == 0, ran.stderr
     (file,) = set(results.glob("*.json")) - before
