@@ -149,7 +149,8 @@ class TrustAnchors:
 class Target:
     """One member of a target set (RFC 3261 §16.5).
 
-    :ivar uri: the Request-URI to send.
+    :ivar uri: the Request-URI to send. If it is in a domain of ours and neither ``next_hop`` nor ``route`` is given,
+        the policies are asked about it in turn: so ``sip:desk@a.example`` means where the desk is registered.
     :ivar next_hop: where to send it, if not where ``route`` or ``uri`` says; its host is the name to prove.
     :ivar route: Route values to put on top, first hop first: a binding's Path (RFC 3327).
     :ivar q: the preference of the contact, 0 to 1.

@@ -89,9 +89,10 @@ class IFederationPolicy(Interface):
         """May we connect to this domain, and where? Asked for each request that is to go there."""
 
     def judge(request: Request, partner: FederatedPartner, context: RequestContext) -> Refuse | None:
-        """May this partner send this request? Asked for each request from a partner, before routing.
+        """May this partner send this request? Asked before routing, outside dialogs.
 
-        ``Refuse`` answers 403. Nothing is challenged.
+        A request inside a dialog that runs through this server goes where the dialog goes and is not asked about,
+        nor is an ACK. ``Refuse`` answers 403. Nothing is challenged.
         """
 
 
